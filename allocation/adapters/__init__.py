@@ -1,0 +1,1 @@
+"""The ports in real technology; adapters do not import each other, the composition root joins them."""

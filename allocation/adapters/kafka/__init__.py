@@ -1,0 +1,1 @@
+"""Apache Kafka, by way of confluent-kafka (librdkafka)."""

@@ -1,0 +1,1 @@
+"""Where processes begin: they read settings, take parts from the composition root, and run until told to stop."""

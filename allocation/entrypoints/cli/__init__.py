@@ -1,0 +1,1 @@
+"""The command `allocation`, one module a group of commands."""

@@ -1,0 +1,103 @@
+"""What comes in from Kafka and what is to go out to it, as plain values.
+
+The types that are made once for every message are named tuples or plain slotted classes: a frozen
+dataclass costs three times as much to make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from allocation.domain import commands
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+# Headers of the CloudEvents Kafka binding (binary mode) and of W3C trace context.
+CE_ID = "ce_id"
+CE_SOURCE = "ce_source"
+CE_TYPE = "ce_type"
+CE_TIME = "ce_time"
+CE_SPECVERSION = "ce_specversion"
+CE_SEQUENCE = "ce_sequence"
+CE_CAUSATIONID = "ce_causationid"
+TRACEPARENT = "traceparent"
+
+# Our own: which try of the same command this is, and whether its sender waits for the outcome.
+ATTEMPT = "allocation_attempt"
+NO_GRACE = "allocation_no_grace"
+
+FIRST_ATTEMPT = 1
+
+
+class MessageId(NamedTuple):
+    """The identity of a command: `ce_source` and `ce_id`, or where it lies in Kafka."""
+
+    source: str
+    id: str
+
+
+class LogPartition(NamedTuple):
+    """One log: a partition of the topic that has this topic id, whatever the topic is called."""
+
+    topic_id: str
+    partition: int
+
+
+class Record(NamedTuple):
+    """A message as it lies in Kafka."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    leader_epoch: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+    @property
+    def log(self) -> LogPartition:
+        """The log that it lies in."""
+        return LogPartition(self.topic_id, self.partition)
+
+
+@dataclass(slots=True)
+class Unreadable:
+    """Why no command could be made of a record: a stable word and a sentence for people."""
+
+    reason: str
+    error: str
+
+
+@dataclass(slots=True)
+class Message:
+    """A record and the command in it, or why there is none."""
+
+    record: Record
+    id: MessageId
+    attempt: int
+    digest: bytes
+    command: commands.Command | Unreadable
+    waits: bool = True
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """The trace that the sender began."""
+        return next((value for name, value in self.record.headers if name == TRACEPARENT), None)
+
+
+class OutboxMessage(NamedTuple):
+    """A message on its way out.
+
+    `partition` None lets the key decide. `sku` names whose order it belongs to.
+    """
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    sku: str | None = None
+    partition: int | None = None
