@@ -21,11 +21,14 @@ class SettingsError(Exception):
 class Settings(pydantic_settings.BaseSettings):
     """How one installation is set up."""
 
-    model_config = pydantic_settings.SettingsConfigDict(env_prefix="ALLOCATION_", env_file=".env", extra="ignore", frozen=True)
+    model_config = pydantic_settings.SettingsConfigDict(
+        env_prefix="ALLOCATION_", env_file=".env", extra="ignore", frozen=True
+    )
 
     kafka_bootstrap_servers: str = pydantic.Field("localhost:9092", description="host:port, several with commas")
     kafka_config: dict[str, str | int | float | bool] = pydantic.Field(
-        default_factory=dict, description='further librdkafka settings as JSON, such as {"security.protocol": "SASL_SSL"}'
+        default_factory=dict,
+        description='further librdkafka settings as JSON, such as {"security.protocol": "SASL_SSL"}',
     )
     database_url: str = pydantic.Field(
         "postgresql+psycopg2://allocation:allocation@localhost:5432/allocation", description="postgresql+psycopg2://…"
@@ -33,25 +36,38 @@ class Settings(pydantic_settings.BaseSettings):
     redis_url: str = pydantic.Field("redis://localhost:6379/0", description="redis://host:port/db")
     schema_registry_url: str = pydantic.Field("http://localhost:8081", description="base URL of the Confluent API")
     schema_registry_config: dict[str, str] = pydantic.Field(
-        default_factory=dict, description='further registry settings as JSON, such as {"basic.auth.user.info": "user:password"}'
+        default_factory=dict,
+        description='further registry settings as JSON, such as {"basic.auth.user.info": "user:password"}',
     )
-    topic_prefix: str = pydantic.Field("", pattern=r"^[A-Za-z0-9._-]*$", description="stands before every topic and channel")
+    topic_prefix: str = pydantic.Field(
+        "", pattern=r"^[A-Za-z0-9._-]*$", description="stands before every topic and channel"
+    )
     consumer_group: str = pydantic.Field("allocation", min_length=1, description="the worker's consumer group")
     consumer_instance_id: str | None = pydantic.Field(None, description="a stable name for this worker: quick restarts")
     group_protocol: Literal["classic", "consumer"] = pydantic.Field("classic", description="rebalance protocol")
-    session_timeout_ms: int = pydantic.Field(8000, ge=1000, description="a silent worker loses its partitions after this (classic)")
+    session_timeout_ms: int = pydantic.Field(
+        8000, ge=1000, description="a silent worker loses its partitions after this (classic)"
+    )
     partitions: int = pydantic.Field(6, ge=1, le=1000, description="partitions of a topic that `init` creates")
     replication_factor: int = pydantic.Field(1, ge=1, le=10, description="replicas of a topic that `init` creates")
     batch_size: int = pydantic.Field(2000, ge=1, le=100_000, description="commands in one transaction, at most")
-    grace_s: float = pydantic.Field(60.0, ge=0, description="how long a command waits for its batch before it is refused")
-    max_retries: int = pydantic.Field(5, ge=0, description="retries of a command that fails unexpectedly before it is parked")
+    grace_s: float = pydantic.Field(
+        60.0, ge=0, description="how long a command waits for its batch before it is refused"
+    )
+    max_retries: int = pydantic.Field(
+        5, ge=0, description="retries of a command that fails unexpectedly before it is parked"
+    )
     http_host: str = pydantic.Field("127.0.0.1", min_length=1, description="address that the API listens on")
-    http_port: int = pydantic.Field(5005, ge=0, le=MAX_PORT, description="port that the API listens on, 0 for a free one")
+    http_port: int = pydantic.Field(
+        5005, ge=0, le=MAX_PORT, description="port that the API listens on, 0 for a free one"
+    )
     http_timeout_s: float = pydantic.Field(5.0, gt=0, le=300, description="how long a call waits for its outcome")
     smtp_url: str | None = pydantic.Field(None, description="smtp://user:password@host:port; none: no e-mail is sent")
     email_from: str = pydantic.Field("allocations@example.com", description="sender of the e-mail")
     email_to: str = pydantic.Field("stock@example.com", description="who hears that a SKU is out of stock")
-    log_format: Literal["auto", "json", "console"] = pydantic.Field("auto", description="auto: console on a terminal, else JSON")
+    log_format: Literal["auto", "json", "console"] = pydantic.Field(
+        "auto", description="auto: console on a terminal, else JSON"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @pydantic.field_validator("database_url")
@@ -86,18 +102,18 @@ def _with_scheme(value: str, schemes: tuple[str, ...]) -> str:
     return value
 
 
-def load(**overrides: Any) -> Settings:  # noqa: ANN401 - as pydantic-settings takes them
+def load(**overrides: Any) -> Settings:
     """Read the settings; raises `SettingsError` with one line for each that cannot be used."""
     try:
         return Settings(**overrides)
     except pydantic.ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from error
     except pydantic_settings.SettingsError as error:
-        msg = f"{error}; it must be JSON, such as {{\"name\": \"value\"}}"
+        msg = f'{error}; it must be JSON, such as {{"name": "value"}}'
         raise SettingsError(msg) from error
 
 
-def _explain(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _explain(problem: Any) -> str:
     name = str(problem["loc"][0])
     field = Settings.model_fields.get(name)
     expected = f" ({field.description})" if field is not None and field.description else ""
@@ -110,5 +126,3 @@ def masked(url: str) -> str:
     if parts.password is None:
         return url
     return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
-
-

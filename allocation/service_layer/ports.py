@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Retryable(Exception):  # noqa: N818 - a fate, not a mistake
+class Retryable(Exception):
     """Nothing was changed and the same call may succeed later: a conflict, a deadlock, a lost connection."""
 
 
@@ -20,7 +20,7 @@ class DependencyDown(Retryable):
     """A service that we need does not answer; work pauses until it does."""
 
 
-class UnreadableValue(Exception):  # noqa: N818 - a verdict on the bytes
+class UnreadableValue(Exception):
     """Bytes that hold no record of the expected kind; `reason` is a stable word."""
 
     def __init__(self, reason: str, error: str) -> None:
