@@ -29,9 +29,7 @@ class Endpoints:
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that point the service at this stack."""
-        return {
-            variable: getattr(self, field) for field, variable in ENVIRONMENT_VARIABLES.items()
-        }
+        return {variable: getattr(self, field) for field, variable in ENVIRONMENT_VARIABLES.items()}
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Endpoints:
@@ -44,6 +42,4 @@ class Endpoints:
             names = ", ".join(missing)
             message = f"Not set: {names}. Set them to the addresses of the running services."
             raise errors.DevstackError(message)
-        return cls(
-            **{field: environment[name] for field, name in ENVIRONMENT_VARIABLES.items()}
-        )
+        return cls(**{field: environment[name] for field, name in ENVIRONMENT_VARIABLES.items()})

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pathlib
 import pwd
 import sys
 
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> None:
         if os.getppid() != int(parent):
             sys.exit("The parent is gone already.")
     try:
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606 to become a program is what this file is for
     except OSError as error:
         sys.stderr.write(f"Cannot run {command[0]}: {error}\n")
         sys.exit(CANNOT_RUN)
@@ -67,10 +68,10 @@ def _ordinary_user() -> pwd.struct_passwd:
 
 
 def _chown_tree(directory: str, uid: int, gid: int) -> None:
-    if os.stat(directory).st_uid == uid:
+    if pathlib.Path(directory).stat().st_uid == uid:
         return
     for folder, _, files in os.walk(directory):
-        for path in (folder, *(os.path.join(folder, name) for name in files)):
+        for path in (pathlib.Path(folder), *(pathlib.Path(folder, name) for name in files)):
             os.chown(path, uid, gid, follow_symlinks=False)
 
 
@@ -82,8 +83,7 @@ def _enter_user_namespace(user: pwd.struct_passwd) -> None:
         ("uid_map", f"{user.pw_uid} {uid} 1"),
         ("gid_map", f"{user.pw_gid} {gid} 1"),
     ):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(content)
+        pathlib.Path("/proc/self", name).write_text(content, encoding="ascii")
 
 
 def _become(user: pwd.struct_passwd) -> None:

@@ -29,6 +29,14 @@ class Profile(enum.Enum):
             return (*_SMALL_FLAGS, "-Xmx512m")
         return (*_PRODUCTION_FLAGS, "-Xms1g", "-Xmx1g")
 
+    def broker_settings(self) -> dict[str, str]:
+        """Return the broker's settings that depend on the size."""
+        if self is Profile.SMALL:
+            # A broker that was killed may register again only when its session has run out:
+            # 9 s by default. Shorter ones would be lost in the pauses of a busy test machine.
+            return {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+        return {}
+
     def registry_flags(self) -> tuple[str, ...]:
         """Return the JVM flags of the registry, which is never the bottleneck."""
         return (*_SMALL_FLAGS, "-Xmx256m")

@@ -1,0 +1,120 @@
+"""The four servers together: started in parallel, stopped in parallel, each to be had by name."""
+
+from __future__ import annotations
+
+import json
+from concurrent import futures
+from typing import TYPE_CHECKING, Self
+
+from allocation.devstack import (
+    artifacts,
+    kafka,
+    ports,
+    postgres,
+    process,
+    profiles,
+    redis,
+    registry,
+)
+from allocation.devstack.endpoints import Endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+_PORT_NAMES = ("kafka", "kafka_controller", "postgres", "redis", "registry")
+
+
+class Stack:
+    """Kafka, PostgreSQL, Redis and a schema registry, with their data below one directory.
+
+    The directory may be used again: data and, if they are still free, ports stay the same.
+    Leaving the `with` block stops everything. Not for use by several threads at once, but each
+    service may be stopped and started again while the others run.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        profile: profiles.Profile = profiles.Profile.SMALL,
+        on_progress: Callable[[str], None] | None = None,
+    ) -> None:
+        self.directory = directory.absolute()
+        self._on_progress = on_progress or (lambda _: None)
+        numbers = _ports(self.directory)
+        self.kafka = kafka.Kafka(
+            directory=self.directory / "kafka",
+            port=numbers["kafka"],
+            controller_port=numbers["kafka_controller"],
+            profile=profile,
+        )
+        self.postgres = postgres.Postgres(directory=self.directory / "postgres", port=numbers["postgres"])
+        self.redis = redis.Redis(directory=self.directory / "redis", port=numbers["redis"])
+        self.registry = registry.Registry(directory=self.directory / "registry", port=numbers["registry"])
+
+    @property
+    def services(self) -> tuple[process.Service, ...]:
+        """All four."""
+        return (self.kafka, self.postgres, self.redis, self.registry)
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where they listen."""
+        return Endpoints(
+            kafka_bootstrap_servers=self.kafka.bootstrap_servers,
+            database_url=self.postgres.url,
+            redis_url=self.redis.url,
+            schema_registry_url=self.registry.url,
+        )
+
+    def start(self) -> Endpoints:
+        """Start everything, fetching what is missing, and return when all of it answers.
+
+        Raises DevstackError if a part cannot be started; then all are stopped again.
+        """
+        artifacts.install(self._on_progress)
+        try:
+            self._in_parallel(self._start_one)
+        except BaseException:
+            self.stop()
+            raise
+        return self.endpoints
+
+    def stop(self) -> None:
+        """Stop everything and wait until it is gone; the data stay."""
+        self._in_parallel(lambda service: service.stop())
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _start_one(self, service: process.Service) -> None:
+        service.start()
+        service.wait_ready()
+        self._on_progress(f"{service.title} is up on port {service.port}.")
+
+    def _in_parallel(self, action: Callable[[process.Service], None]) -> None:
+        with futures.ThreadPoolExecutor(len(self.services)) as pool:
+            for future in [pool.submit(action, service) for service in self.services]:
+                future.result()
+
+
+def _ports(directory: Path) -> dict[str, int]:
+    """Return the ports of the last time, or others where those are taken."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / "ports.json"
+    numbers: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    if set(numbers) != set(_PORT_NAMES) or not all(map(ports.is_free, numbers.values())):
+        numbers = dict(zip(_PORT_NAMES, ports.pick(len(_PORT_NAMES)), strict=True))
+        file.write_text(json.dumps(numbers))
+    return numbers
