@@ -78,14 +78,19 @@ def read_lock() -> Lock:
     return Lock(kafka_roots=tuple(document["kafka"]["roots"]), kafka=kafka, registry=registry[0])
 
 
+def expected() -> Installation:
+    """Return where the programs of this lock are, or will be."""
+    digest = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:_DIGEST_LENGTH]
+    return Installation(cache.directory() / f"java-{digest}")
+
+
 def install(on_progress: Callable[[str], None] = lambda _: None) -> Installation:
     """Return the programs, fetching what is missing; the first time this takes a minute.
 
     Two processes may call this at once: one fetches, the other waits for it.
     Raises DevstackError when a file cannot be fetched or has another hash than the lock says.
     """
-    digest = hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:_DIGEST_LENGTH]
-    installation = Installation(cache.directory() / f"java-{digest}")
+    installation = expected()
     if installation.directory.exists():
         return installation
     with cache.locked(cache.directory() / "java.lock"):

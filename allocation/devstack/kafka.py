@@ -9,7 +9,7 @@ from pathlib import Path
 
 from allocation.devstack import artifacts, java, ports, process, profiles
 
-LOG_CONFIGURATION = Path(__file__).with_name("log4j2.properties")
+_LOG_CONFIGURATION = Path(__file__).with_name("log4j2.properties")
 
 # The last line of a broker's start: it is registered, unfenced, and takes requests.
 _STARTED = "Kafka Server started"
@@ -51,9 +51,18 @@ class Kafka(process.Service):
 
     title = "Kafka"
 
-    def __init__(self, *, directory: Path, port: int, controller_port: int, profile: profiles.Profile) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        port: int,
+        controller_port: int,
+        snapshot: java.Snapshot | None,
+        profile: profiles.Profile = profiles.Profile.SMALL,
+    ) -> None:
         super().__init__(directory=directory, port=port)
         self._controller_port = controller_port
+        self._snapshot = snapshot
         self._profile = profile
 
     @property
@@ -74,6 +83,7 @@ class Kafka(process.Service):
                 *("kafka.tools.StorageTool", "format", "--ignore-formatted"),
                 *("--cluster-id", _new_cluster_id(), "--config", str(self._configuration)),
                 flags=profiles.Profile.SMALL.broker_flags(),
+                snapshot=None if self._is_recording else self._snapshot,
             )
         )
 
@@ -89,23 +99,32 @@ class Kafka(process.Service):
         self._configuration.write_text("".join(lines))
 
     def _command(self) -> tuple[str, ...]:
-        return self._java("kafka.Kafka", str(self._configuration), flags=self._profile.broker_flags())
+        flags = self._profile.broker_flags()
+        return self._java("kafka.Kafka", str(self._configuration), flags=flags, snapshot=self._snapshot)
 
-    def _java(self, *arguments: str, flags: tuple[str, ...]) -> tuple[str, ...]:
-        return java.command(
-            *("-cp", class_path(), f"-Dlog4j2.configurationFile={LOG_CONFIGURATION}"),
-            *arguments,
-            temporary_directory=self.directory / "tmp",
-            flags=flags,
-        )
+    @property
+    def _is_recording(self) -> bool:
+        return self._snapshot is not None and self._snapshot.is_recording
+
+    def _java(self, *arguments: str, flags: tuple[str, ...], snapshot: java.Snapshot | None) -> tuple[str, ...]:
+        return command(*arguments, temporary_directory=self.directory / "tmp", flags=flags, snapshot=snapshot)
 
     def _is_ready(self) -> bool:
         return self.is_running and self._printed(_STARTED)
 
 
-def class_path() -> str:
-    """Return the class path of Kafka and its tools."""
-    return os.pathsep.join(str(jar) for jar in artifacts.install().kafka_jars)
+def command(
+    *arguments: str, temporary_directory: Path, flags: tuple[str, ...], snapshot: java.Snapshot | None
+) -> tuple[str, ...]:
+    """Return the command line of one of Kafka's classes; the arguments begin with its name."""
+    class_path = os.pathsep.join(str(jar) for jar in artifacts.install().kafka_jars)
+    return java.command(
+        *("-cp", class_path, f"-Dlog4j2.configurationFile={_LOG_CONFIGURATION}"),
+        *arguments,
+        temporary_directory=temporary_directory,
+        flags=flags,
+        snapshot=snapshot,
+    )
 
 
 def _new_cluster_id() -> str:

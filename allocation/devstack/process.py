@@ -22,7 +22,7 @@ _LAUNCHER = Path(__file__).with_name("launch.py")
 # Long enough for a cold disk and a busy machine; a server that fails says so by exiting.
 READY_DEADLINE_S = 60.0
 # A server that has not stopped by then is killed; Kafka, the slowest, takes under a second.
-_STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 10.0
 _POLL_INTERVAL_S = 0.02
 _LOG_TAIL_LINES = 15
 
@@ -86,21 +86,21 @@ class Service(abc.ABC):
                 raise self._error(f"is not ready after {deadline_s:g} s")
             time.sleep(_POLL_INTERVAL_S)
 
-    def stop(self) -> None:
-        """Let the server finish in order and wait until it is gone; kill it if it does not go."""
-        self._end(self.stop_signal)
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Let the server finish in order and wait until it is gone; kill it after the timeout."""
+        self._end(self.stop_signal, timeout_s)
 
     def kill(self) -> None:
         """End the server at once by SIGKILL, as a crash would, and wait until it is gone."""
-        self._end(signal.SIGKILL)
+        self._end(signal.SIGKILL, STOP_TIMEOUT_S)
 
-    def _end(self, number: signal.Signals) -> None:
+    def _end(self, number: signal.Signals, timeout_s: float) -> None:
         process = self._process
         if process is None:
             return
         process.send_signal(number)
         try:
-            process.wait(_STOP_TIMEOUT_S)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

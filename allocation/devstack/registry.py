@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import http.client
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from allocation.devstack import artifacts, java, ports, process, profiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _PATH = "/apis/ccompat/v7"
 _PROBE_TIMEOUT_S = 2.0
@@ -15,6 +19,10 @@ class Registry(process.Service):
     """An Apicurio registry that keeps schemas and their ids in a file database."""
 
     title = "The schema registry (Apicurio)"
+
+    def __init__(self, *, directory: Path, port: int, snapshot: java.Snapshot) -> None:
+        super().__init__(directory=directory, port=port)
+        self._snapshot = snapshot
 
     @property
     def url(self) -> str:
@@ -32,6 +40,7 @@ class Registry(process.Service):
             *("-jar", str(artifacts.install().registry_jar)),
             temporary_directory=self.directory / "tmp",
             flags=profiles.Profile.SMALL.registry_flags(),
+            snapshot=self._snapshot,
         )
 
     def _environment(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from allocation.devstack import (
     profiles,
     redis,
     registry,
+    snapshots,
 )
 from allocation.devstack.endpoints import Endpoints
 
@@ -49,10 +50,14 @@ class Stack:
             port=numbers["kafka"],
             controller_port=numbers["kafka_controller"],
             profile=profile,
+            # Measurements are of a broker that runs as it does in production.
+            snapshot=None if profile is profiles.Profile.PRODUCTION else snapshots.find(snapshots.KAFKA),
         )
         self.postgres = postgres.Postgres(directory=self.directory / "postgres", port=numbers["postgres"])
         self.redis = redis.Redis(directory=self.directory / "redis", port=numbers["redis"])
-        self.registry = registry.Registry(directory=self.directory / "registry", port=numbers["registry"])
+        self.registry = registry.Registry(
+            directory=self.directory / "registry", port=numbers["registry"], snapshot=snapshots.find(snapshots.REGISTRY)
+        )
 
     @property
     def services(self) -> tuple[process.Service, ...]:
@@ -75,6 +80,7 @@ class Stack:
         Raises DevstackError if a part cannot be started; then all are stopped again.
         """
         artifacts.install(self._on_progress)
+        snapshots.record_missing(self._on_progress)
         try:
             self._in_parallel(self._start_one)
         except BaseException:

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from allocation.devstack import errors, java, kafka, profiles
+from allocation.devstack import errors, kafka, profiles, snapshots
 
 # The scripts of Kafka's distribution are one line each: a class to run.
 _CLASSES = {
@@ -42,11 +42,11 @@ def kafka_tool(
     unknown name, and subprocess.TimeoutExpired after `timeout_s`.
     """
     with tempfile.TemporaryDirectory(prefix="allocation-kafka-tool-") as directory:
-        command = java.command(
-            *("-cp", kafka.class_path(), f"-Dlog4j2.configurationFile={kafka.LOG_CONFIGURATION}"),
+        command = kafka.command(
             *(_class_of(name), *arguments),
             temporary_directory=Path(directory),
             flags=profiles.Profile.SMALL.broker_flags(),
+            snapshot=snapshots.find(snapshots.KAFKA),
         )
         return subprocess.run(  # noqa: S603 the program is one of Kafka's
             command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
