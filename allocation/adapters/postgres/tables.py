@@ -92,7 +92,7 @@ order_lines = Table(
     Column("qty", Integer, primary_key=True),
     Column("batchref", Name, nullable=False),
     Column("place", Integer, nullable=False),
-    UniqueConstraint("batchref", "place", deferrable=True, initially="DEFERRED"),
+    UniqueConstraint("batchref", "place"),
 )
 
 inbox = Table(

@@ -1,0 +1,71 @@
+"""Connections to the database, and which of its errors may be retried."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import psycopg2
+import psycopg2.errors
+import sqlalchemy
+import sqlalchemy.exc
+
+from allocation.service_layer import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A stopped process must not hold a lock for ever: the server ends its transaction. 30 s is ten times what the
+# largest micro-batch takes; a lock is waited for less long than that, so that the waiting one can retry.
+_OPTIONS = {
+    "transaction_timeout": "30s",
+    "idle_in_transaction_session_timeout": "20s",
+    "lock_timeout": "10s",
+    "synchronous_commit": "on",
+    "TimeZone": "UTC",
+}
+_CONNECT_TIMEOUT_S = 5
+
+_CONFLICTS = (
+    psycopg2.errors.DeadlockDetected,
+    psycopg2.errors.SerializationFailure,
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.QueryCanceled,
+    psycopg2.errors.UniqueViolation,
+)
+_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
+
+
+def create(url: str, *, pool_size: int = 5) -> sqlalchemy.Engine:
+    """Return an engine; connects at first use."""
+    options = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
+    return sqlalchemy.create_engine(
+        url,
+        pool_size=pool_size,
+        connect_args={
+            "options": options,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "application_name": "allocation",
+            "keepalives_idle": 10,
+        },
+    )
+
+
+@contextlib.contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the driver's errors into the fates that the service layer knows; all others pass as they are."""
+    try:
+        yield
+    except sqlalchemy.exc.DBAPIError as error:
+        raise _fate(error.orig) from error
+    except psycopg2.Error as error:
+        raise _fate(error) from error
+
+
+def _fate(error: BaseException | None) -> BaseException:
+    text = str(error).strip()
+    if isinstance(error, _CONFLICTS):
+        return ports.Retryable(f"the database refused a concurrent change: {text}")
+    if isinstance(error, _LOST):
+        return ports.DependencyDown(f"the database does not answer: {text}")
+    return error or RuntimeError("unknown database error")

@@ -1,0 +1,46 @@
+"""How far each log has been handled, moved by compare-and-set in the transaction of the effect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from allocation.service_layer import messages, ports, unit_of_work
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+_READ = """
+SELECT p.topic_id, p.partition, p.topic, p.next_offset, p.leader_epoch, p.last_offset, p.last_digest
+FROM positions AS p JOIN unnest(%s::text[], %s::int[]) AS wanted (topic_id, partition) USING (topic_id, partition)
+"""
+_MOVE = """
+UPDATE positions SET topic = %s, next_offset = %s, leader_epoch = %s, last_offset = %s, last_digest = %s
+WHERE topic_id = %s AND partition = %s AND next_offset = %s
+"""
+_BEGIN = """
+INSERT INTO positions (topic, next_offset, leader_epoch, last_offset, last_digest, topic_id, partition)
+VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
+
+
+def read(cursor: Any, logs: Collection[messages.LogPartition]) -> Mapping[messages.LogPartition, unit_of_work.Position]:
+    """Return the positions that there are."""
+    cursor.execute(_READ, ([log.topic_id for log in logs], [log.partition for log in logs]))
+    return {
+        messages.LogPartition(topic_id, partition): unit_of_work.Position(
+            topic, next_offset, leader_epoch, last_offset, bytes(last_digest)
+        )
+        for topic_id, partition, topic, next_offset, leader_epoch, last_offset, last_digest in cursor
+    }
+
+
+def move(
+    cursor: Any, log: messages.LogPartition, *, expected: unit_of_work.Position | None, new: unit_of_work.Position
+) -> None:
+    """Set a position that still is what was read; raises `Retryable` when another worker moved it."""
+    if expected is None:
+        cursor.execute(_BEGIN, (*new, *log))
+    else:
+        cursor.execute(_MOVE, (*new, *log, expected.next_offset))
+    if cursor.rowcount != 1:
+        raise ports.Retryable(f"another worker has moved the position of {new.topic}/{log.partition}")

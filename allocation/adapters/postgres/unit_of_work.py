@@ -1,0 +1,206 @@
+"""One PostgreSQL transaction for one micro-batch, with a fixed number of statements.
+
+The order is the guarantee: locks first, in statements of their own, then reads, then (in memory) the
+work, then the differences in bulk. A read in the locking statement would wait and then see the rows
+as they were before.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Self
+
+import allocation
+from allocation.adapters.postgres import (
+    copying,
+    engine,
+    headers,
+    inbox,
+    locks,
+    notifications,
+    parked,
+    positions,
+    repository,
+)
+from allocation.domain import commands
+from allocation.service_layer import messages, unit_of_work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+    import sqlalchemy
+
+    from allocation.domain import events
+    from allocation.service_layer import external_events
+
+_JOURNAL = "INSERT INTO journal (number, version, entries) VALUES (nextval('journal_number'), %s, %s) RETURNING number"
+_OUTBOX_COLUMNS = ("shard", "topic", "partition", "key", "value", "headers", "sku")
+_SHARD = 0  # all rows belong to one shard until a relay is measured to be too slow for that
+
+
+class PostgresUnitOfWork:
+    """See `unit_of_work.MessageUnitOfWork`; a new one for each transaction."""
+
+    now: datetime
+    products: repository.PostgresProducts
+
+    def __init__(self, database: sqlalchemy.Engine, *, journal_topic: str) -> None:
+        self._database = database
+        self._journal_topic = journal_topic
+        self._announced: list[external_events.ExternalEvent] = []
+        self._outbox: list[messages.OutboxMessage] = []
+        self._moves: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Self:
+        with engine.translated_errors():
+            self._connection = self._database.raw_connection()
+            try:
+                self._begin()
+            except BaseException:
+                self._connection.invalidate()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._connection.rollback()
+            self._connection.close()
+        except Exception:
+            self._connection.invalidate()
+            if error is None:
+                raise
+
+    def positions(
+        self, logs: Collection[messages.LogPartition]
+    ) -> Mapping[messages.LogPartition, unit_of_work.Position]:
+        """Read how far these logs are handled."""
+        with engine.translated_errors():
+            return positions.read(self._cursor, logs)
+
+    def claim(self, claimed: Sequence[messages.Message]) -> None:
+        """Lock all that these messages name, references first, then read it."""
+        with engine.translated_errors():
+            named = [message.command for message in claimed if not isinstance(message.command, messages.Unreadable)]
+            skus = {command.sku for command in named if command.sku is not None}
+            refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
+            queues = self._lock(refs, skus)
+            waiting = [message.command for message in self._parked.load(queues)]
+            self._inbox.load([message.id for message in claimed])
+            self._load(skus, named, waiting)
+
+    def inbox_entry(self, id: messages.MessageId) -> unit_of_work.InboxEntry | None:  # noqa: A002 - CloudEvents' word
+        """Return what became of a claimed message's identity."""
+        return self._inbox.get(id)
+
+    def record(self, entry: unit_of_work.InboxEntry) -> None:
+        """Write what became of a message, at commit."""
+        self._inbox.record(entry)
+
+    def parked(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
+        """Return what is parked in these queues, the oldest first."""
+        return self._parked.of(queues)
+
+    def queues_naming(self, batchref: str) -> Collection[str]:
+        """Return the queues that hold a command for this batch reference."""
+        return self._parked.queues_naming(batchref)
+
+    def park(self, parked: unit_of_work.ParkedCommand) -> None:
+        """Add a command at the end of its queue, at commit."""
+        self._parked.add(parked)
+
+    def unpark(self, parked: unit_of_work.ParkedCommand) -> None:
+        """Take a command out of its queue, at commit."""
+        self._parked.remove(parked)
+
+    def announce(self, event: external_events.ExternalEvent) -> None:
+        """Take an event that a handler wants published."""
+        self._announced.append(event)
+
+    def take_announced(self) -> Sequence[external_events.ExternalEvent]:
+        """Return the events announced since the last call."""
+        announced, self._announced = self._announced, []
+        return announced
+
+    def collect_new_events(self) -> Iterator[events.Event | commands.Command]:
+        """Hand over what the products want handled."""
+        return self.products.collect_new_events()
+
+    def next_sequence(self, sku: str) -> int:
+        """Return the number of the next event of a sku."""
+        return self.products.next_sequence(sku)
+
+    def send(self, outgoing: messages.OutboxMessage) -> None:
+        """Put a message into the outbox, at commit."""
+        self._outbox.append(outgoing)
+
+    def journal(self, entries: Iterable[unit_of_work.JournalEntry]) -> None:
+        """Write the journal's row, and put it into the outbox before all else of this transaction."""
+        content = json.dumps([list(entry) for entry in entries])
+        with engine.translated_errors():
+            self._cursor.execute(_JOURNAL, (allocation.__version__, content))
+            (number,) = self._cursor.fetchone()
+        row = {
+            "number": number,
+            "handled_at": self.now.isoformat(),
+            "version": allocation.__version__,
+            "entries": json.loads(content),
+        }
+        outgoing = messages.OutboxMessage(self._journal_topic, str(number).encode(), json.dumps(row).encode(), ())
+        self._outbox.insert(0, outgoing)
+
+    def advance(
+        self, log: messages.LogPartition, *, expected: unit_of_work.Position | None, new: unit_of_work.Position
+    ) -> None:
+        """Move a position, at commit."""
+        self._moves.append(lambda: positions.move(self._cursor, log, expected=expected, new=new))
+
+    def commit(self) -> None:
+        """Write all differences and commit; the relay and the API are told."""
+        with engine.translated_errors():
+            for move in self._moves:
+                move()
+            self.products.flush()
+            self._parked.flush()
+            self._inbox.flush()
+            copying.copy_in(self._cursor, "outbox", _OUTBOX_COLUMNS, [_outbox_row(one) for one in self._outbox])
+            self._cursor.execute(notifications.NOTIFY)
+            self._connection.commit()
+
+    def _begin(self) -> None:
+        self._cursor: Any = self._connection.cursor()
+        self._cursor.execute("SELECT now()")
+        (self.now,) = self._cursor.fetchone()
+        self.products = repository.PostgresProducts(self._cursor)
+        self._inbox = inbox.Inbox(self._cursor)
+        self._parked = parked.Parked(self._cursor)
+
+    def _lock(self, refs: Collection[str], skus: set[str]) -> Collection[str]:
+        """Lock the references, then these skus and those that the references lead to; return all names."""
+        names = {unit_of_work.ref_queue(ref) for ref in refs}
+        of_skus = {unit_of_work.sku_queue(sku) for sku in skus}
+        if refs:
+            locks.lock(self._cursor, names)
+            skus.update(self.products.skus_of(refs))
+            of_skus = {unit_of_work.sku_queue(sku) for sku in skus}
+            waiting = parked.queues_naming(self._cursor, refs)
+            of_skus |= waiting - names
+        locks.lock(self._cursor, of_skus)
+        skus.update(name.removeprefix("sku:") for name in of_skus)
+        return names | of_skus
+
+    def _load(self, skus: set[str], named: list[commands.Command], waiting: list[Any]) -> None:
+        refs = [command.ref for command in waiting if not isinstance(command, commands.Allocate)]
+        if refs:  # a parked command may name another sku's batch; it is loaded only to be refused
+            skus = skus | self.products.skus_of(refs)
+        self.products.load(skus, [*named, *waiting])
+
+
+def _outbox_row(outgoing: messages.OutboxMessage) -> tuple[object, ...]:
+    return (
+        _SHARD, outgoing.topic, outgoing.partition, outgoing.key, outgoing.value, headers.dump(outgoing.headers),
+        outgoing.sku,
+    )  # fmt: skip

@@ -1,0 +1,48 @@
+"""What became of a message: a value, never an exception, so that nothing can be forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """Its effect is part of this transaction; `result` is the batch reference that an `Allocate` got."""
+
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """The same message was seen before: nothing changes, nothing is announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """It goes to the dead letters; final for this attempt."""
+
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Ahead of its batch: it waits for a grace time before it is refused for this reason."""
+
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """It keeps its place behind a parked command of the same sku."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """It fails unexpectedly, again and again; parked until an operator releases or discards it."""
+
+    error: str
+
+
+Outcome = Handled | Duplicate | Refused | Waiting | Queued | Poisoned

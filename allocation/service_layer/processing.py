@@ -1,0 +1,133 @@
+"""Take micro-batches of records through one unit of work each.
+
+Guards that a record's effect happens once: what lies below the stored position is skipped, and the
+position moves in the transaction that holds the effect, only from the value that was read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from allocation.service_layer import messages, reading, settling, unit_of_work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from allocation.service_layer import envelopes
+
+
+class LogDiverged(Exception):
+    """A log is not the one that the database knows: truncated, or another in its place."""
+
+    def __init__(self, topic: str, partition: int, problem: str) -> None:
+        super().__init__(
+            f"{topic}/{partition}: {problem}; its position must be decided on before it is handled any further"
+        )
+        self.topic = topic
+        self.partition = partition
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one unit of work did: messages by what became of them, and events published."""
+
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    events: int = 0
+    repeated: int = 0
+
+
+class Processor:
+    """Handles records; every method blocks, and raises `Retryable` when it must be called again."""
+
+    def __init__(
+        self,
+        *,
+        begin: Callable[[], unit_of_work.MessageUnitOfWork],
+        reader: reading.MessageReader,
+        envelopes: envelopes.Envelopes,
+        grace_s: float,
+    ) -> None:
+        self._begin = begin
+        self._reader = reader
+        self._envelopes = envelopes
+        self._grace = timedelta(seconds=grace_s)
+
+    def process(self, records: Sequence[messages.Record]) -> Report:
+        """Handle these records in this order, all or nothing."""
+        return self._in_order(records, lambda batch, message: batch.settle(message))
+
+    def set_aside(self, record: messages.Record, *, error: str) -> Report:
+        """Park a record that cannot be handled although it should be; what follows it goes on."""
+        return self._in_order([record], lambda batch, message: batch.set_aside(message, error))
+
+    def expire(self, queued: Sequence[messages.Message]) -> Report:
+        """Refuse those of these parked messages whose grace is over, and handle what waits behind them."""
+        with self._begin() as uow:
+            uow.claim(queued)
+            batch = self._batch(uow)
+            batch.drain(set(_queues(queued)), expired_at=uow.now)
+            batch.finish()
+            uow.commit()
+        return Report(outcomes=batch.counts, events=batch.events)
+
+    def _in_order(
+        self,
+        records: Sequence[messages.Record],
+        settle: Callable[[settling.MicroBatch, messages.Message], object],
+    ) -> Report:
+        with self._begin() as uow:
+            positions = uow.positions({record.log for record in records})
+            fresh = [record for record in records if _is_fresh(record, positions.get(record.log))]
+            repeated = len(records) - len(fresh)
+            if not fresh:
+                return Report(repeated=repeated)
+            unsettled = [self._reader.read(record) for record in fresh]
+            uow.claim(unsettled)
+            batch = self._batch(uow)
+            for message in unsettled:
+                settle(batch, message)
+            batch.finish()
+            _advance(uow, positions, fresh)
+            uow.commit()
+        return Report(outcomes=batch.counts, events=batch.events, repeated=repeated)
+
+    def _batch(self, uow: unit_of_work.MessageUnitOfWork) -> settling.MicroBatch:
+        return settling.MicroBatch(uow, envelopes=self._envelopes, grace=self._grace)
+
+
+def _is_fresh(record: messages.Record, position: unit_of_work.Position | None) -> bool:
+    if position is None or record.offset >= position.next_offset:
+        return True
+    if record.offset == position.last_offset and reading.record_digest(record) != position.last_digest:
+        problem = f"the record at offset {record.offset} is not the one that was handled"
+        raise LogDiverged(record.topic, record.partition, problem)
+    return False
+
+
+def _advance(
+    uow: unit_of_work.MessageUnitOfWork,
+    positions: Mapping[messages.LogPartition, unit_of_work.Position],
+    fresh: Iterable[messages.Record],
+) -> None:
+    last = {record.log: record for record in fresh}
+    for log, record in last.items():
+        new = unit_of_work.Position(
+            topic=record.topic,
+            next_offset=record.offset + 1,
+            leader_epoch=record.leader_epoch,
+            last_offset=record.offset,
+            last_digest=reading.record_digest(record),
+        )
+        uow.advance(log, expected=positions.get(log), new=new)
+
+
+def _queues(queued: Iterable[messages.Message]) -> Iterable[str]:
+    for message in queued:
+        sku = getattr(message.command, "sku", None)
+        ref = getattr(message.command, "ref", None)
+        if sku is not None:
+            yield unit_of_work.sku_queue(sku)
+        if ref is not None:
+            yield unit_of_work.ref_queue(ref)

@@ -1,0 +1,100 @@
+"""Make a message of a record: who sent it, which command it holds, or why it holds none.
+
+Nothing that a record may hold makes this fail; only the registry's absence does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from allocation.domain import commands, refusal
+from allocation.service_layer import messages, ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from allocation.service_layer import topics
+
+_WIRE_HEADER_BYTES = 5  # the number of the schema is no part of the content
+_DIGEST_BYTES = 16
+_ATTEMPT_DIGITS = 9  # so that it fits a Postgres integer
+
+_COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], commands.Command]] = {
+    "CreateBatch": lambda fields: commands.CreateBatch(fields["ref"], fields["sku"], fields["qty"], fields["eta"]),
+    "Allocate": lambda fields: commands.Allocate(fields["orderid"], fields["sku"], fields["qty"]),
+    "ChangeBatchQuantity": lambda fields: commands.ChangeBatchQuantity(
+        fields["batchref"], fields["qty"], fields["sku"]
+    ),
+}
+
+
+def digest(topic: str, value: bytes | None) -> bytes:
+    """Return what two messages share that say the same on the same topic."""
+    return hashlib.blake2b(
+        topic.encode() + b"\0" + (value or b"")[_WIRE_HEADER_BYTES:], digest_size=_DIGEST_BYTES
+    ).digest()
+
+
+def record_digest(record: messages.Record) -> bytes:
+    """Return by what a record of a log can be recognised."""
+    content = b"%d\0%b\0%b" % (record.timestamp_ms, record.key or b"", record.value or b"")
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+class MessageReader:
+    """Reads the records of the three command topics; may not be shared between threads."""
+
+    def __init__(self, *, topics: topics.TopicNames, deserializer: ports.Deserializer) -> None:
+        self._record_names = {topic: name for name, topic in topics.commands.items()}
+        self._deserializer = deserializer
+
+    def read(self, record: messages.Record) -> messages.Message:
+        """Return the message; raises `DependencyDown` when its schema would have to be looked up and cannot be."""
+        headers = dict(record.headers)
+        identity, attempt, problem = _identity(record, headers)
+        return messages.Message(
+            record=record,
+            id=identity,
+            attempt=attempt,
+            digest=digest(record.topic, record.value),
+            command=problem or self._command(record),
+            waits=messages.NO_GRACE not in headers,
+        )
+
+    def _command(self, record: messages.Record) -> commands.Command | messages.Unreadable:
+        if record.value is None:
+            return messages.Unreadable("null_value", f"a null on {record.topic} is no command")
+        name = self._record_names[record.topic]
+        try:
+            return _COMMANDS[name](self._deserializer.deserialize(name, record.value))
+        except ports.UnreadableValue as error:
+            return messages.Unreadable(error.reason, str(error))
+        except refusal.Refusal as error:
+            return messages.Unreadable(error.reason, str(error))
+
+
+def _identity(
+    record: messages.Record, headers: Mapping[str, bytes | None]
+) -> tuple[messages.MessageId, int, messages.Unreadable | None]:
+    own = headers.get(messages.CE_ID)
+    if not own:
+        return _coordinates(record), messages.FIRST_ATTEMPT, None
+    source = headers.get(messages.CE_SOURCE) or b""
+    for name, value in ((messages.CE_ID, own), (messages.CE_SOURCE, source)):
+        if len(value) > commands.MAX_ID_BYTES:
+            error = f"header {name} is {len(value)} bytes long; at most {commands.MAX_ID_BYTES}"
+            return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", error)
+    attempt = headers.get(messages.ATTEMPT) or b"1"
+    if not (attempt.isdigit() and len(attempt) <= _ATTEMPT_DIGITS and int(attempt) > 0):
+        error = f"header {messages.ATTEMPT} is {attempt[:20]!r}; it must be a number from 1"
+        return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", error)
+    return messages.MessageId(_text(source), _text(own)), int(attempt), None
+
+
+def _coordinates(record: messages.Record) -> messages.MessageId:
+    return messages.MessageId("kafka", f"{record.topic_id}/{record.partition}/{record.offset}")
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="backslashreplace").replace("\0", "\\0")

@@ -1,0 +1,219 @@
+"""Decide what becomes of each message of a micro-batch, and write it down.
+
+Guards three things: a message is handled, refused, parked or known already, never two of these;
+its events carry an identity that follows from it; commands of one sku keep their order, also behind
+one that waits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, assert_never
+
+from allocation.domain import commands, refusal
+from allocation.service_layer import envelopes, handlers, messagebus, messages, outcomes, unit_of_work
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+_JOURNAL_WORDS: dict[type, str] = {
+    outcomes.Handled: "handled",
+    outcomes.Duplicate: "duplicate",
+    outcomes.Refused: "refused",
+    outcomes.Waiting: "waited",
+    outcomes.Queued: "queued",
+    outcomes.Poisoned: "poisoned",
+}
+
+
+class MicroBatch:
+    """The messages that share one unit of work; lives as long as that."""
+
+    def __init__(
+        self, uow: unit_of_work.MessageUnitOfWork, *, envelopes: envelopes.Envelopes, grace: timedelta
+    ) -> None:
+        self._uow = uow
+        self._bus = messagebus.MessageBus(uow)
+        self._envelopes = envelopes
+        self._grace = grace
+        self._journal: list[unit_of_work.JournalEntry] = []
+        self.counts: Counter[str] = Counter()
+        self.events = 0
+
+    def settle(self, message: messages.Message) -> outcomes.Outcome:
+        """Take a message from its log: handle it, or say what else becomes of it."""
+        outcome = self._decide(message)
+        self._write(message, outcome)
+        self._note(_JOURNAL_WORDS[type(outcome)], message.record)
+        if isinstance(outcome, outcomes.Handled) and isinstance(message.command, commands.CreateBatch):
+            self._release_for(message.command)
+        return outcome
+
+    def set_aside(self, message: messages.Message, error: str) -> None:
+        """Park a message that fails unexpectedly; one that holds no command goes to the dead letters."""
+        outcome: outcomes.Outcome = outcomes.Poisoned(error)
+        if isinstance(message.command, messages.Unreadable):
+            outcome = outcomes.Refused("failed", error)
+        self._write(message, outcome)
+        self._note(_JOURNAL_WORDS[type(outcome)], message.record)
+
+    def drain(self, queues: set[str], *, expired_at: datetime | None = None) -> None:
+        """Handle what is parked in these queues, oldest first, until one must go on waiting.
+
+        With `expired_at`, a command that would wait although its grace ended by then is refused.
+        """
+        stuck: set[str] = set()
+        for parked in self._uow.parked(queues):
+            if parked.queue in stuck:
+                continue
+            outcome = self._retry(parked, expired_at)
+            if outcome is None:
+                stuck.add(parked.queue)
+                continue
+            self._uow.unpark(parked)
+            self._write(parked.message, outcome)
+            expired = expired_at is not None and isinstance(outcome, outcomes.Refused)
+            self._note("expired" if expired else "released", parked.message.record)
+
+    def finish(self) -> None:
+        """Write the journal; nothing may be settled after."""
+        if self._journal:
+            self._uow.journal(self._journal)
+
+    def _retry(self, parked: unit_of_work.ParkedCommand, expired_at: datetime | None) -> outcomes.Outcome | None:
+        if parked.state == "poisoned":
+            return None
+        outcome = self._handle(parked.message)
+        if not isinstance(outcome, outcomes.Waiting):
+            return outcome
+        if expired_at is not None and parked.expires_at is not None and parked.expires_at <= expired_at:
+            return outcomes.Refused(outcome.reason, outcome.error)
+        return None
+
+    def _release_for(self, command: commands.CreateBatch) -> None:
+        queues = {unit_of_work.sku_queue(command.sku), unit_of_work.ref_queue(command.ref)}
+        self.drain(queues.union(self._uow.queues_naming(command.ref)))
+
+    def _decide(self, message: messages.Message) -> outcomes.Outcome:
+        known = self._uow.inbox_entry(message.id)
+        if known is not None:
+            if known.digest != message.digest:
+                return outcomes.Refused("id_reused", _id_reused(message, known))
+            if message.attempt <= known.attempt or known.outcome == "waiting":
+                return outcomes.Duplicate()
+        if isinstance(message.command, messages.Unreadable):
+            return outcomes.Refused(message.command.reason, message.command.error)
+        if self._must_queue(message.command):
+            return outcomes.Queued()
+        return self._handle(message)
+
+    def _must_queue(self, command: commands.Command) -> bool:
+        parked = self._uow.parked((self._queue(command),))
+        if isinstance(command, commands.CreateBatch):  # what others wait for must pass them
+            return any(one.state == "poisoned" for one in parked)
+        return bool(parked)
+
+    def _queue(self, command: commands.Command) -> str:
+        if not isinstance(command, commands.ChangeBatchQuantity):
+            return unit_of_work.sku_queue(command.sku)
+        product = self._uow.products.get_by_batchref(command.ref)
+        sku = command.sku if product is None else product.sku
+        return unit_of_work.ref_queue(command.ref) if sku is None else unit_of_work.sku_queue(sku)
+
+    def _handle(self, message: messages.Message) -> outcomes.Handled | outcomes.Waiting | outcomes.Refused:
+        assert not isinstance(message.command, messages.Unreadable)  # noqa: S101 - for the type checker
+        try:
+            result = self._bus.handle(message.command)
+        except handlers.NotYetKnown as no:
+            kind = outcomes.Waiting if message.waits and self._grace else outcomes.Refused
+            return kind(no.reason, str(no))
+        except refusal.Refusal as no:
+            return outcomes.Refused(no.reason, str(no))
+        self._publish(message)
+        return outcomes.Handled(result)
+
+    def _publish(self, message: messages.Message) -> None:
+        announced = self._uow.take_announced()
+        if not announced:
+            return
+        cause = envelopes.Cause(message=message, time=self._uow.now)
+        for ordinal, event in enumerate(announced):
+            sequence = self._uow.next_sequence(event.sku)
+            self._uow.send(self._envelopes.event(event, cause=cause, ordinal=ordinal, sequence=sequence))
+        self.events += len(announced)
+
+    def _write(self, message: messages.Message, outcome: outcomes.Outcome) -> None:
+        match outcome:
+            case outcomes.Handled(result):
+                self._uow.record(_entry(message, "handled", result=result))
+            case outcomes.Refused(reason, error):
+                if reason != "id_reused":  # the entry belongs to the message that had the id first
+                    self._uow.record(_entry(message, "refused", reason=reason, error=error))
+                self._uow.send(self._envelopes.dead_letter(message, reason=reason, error=error))
+            case outcomes.Waiting(reason, error):
+                self._park(message, "waiting", reason, error)
+            case outcomes.Queued():
+                self._park(message, "queued", "queued", "keeps its place behind a parked command")
+            case outcomes.Poisoned(error):
+                self._park(message, "poisoned", "failed", error)
+            case outcomes.Duplicate():
+                pass
+            case _:
+                assert_never(outcome)
+
+    def _park(self, message: messages.Message, state: str, reason: str, error: str) -> None:
+        assert not isinstance(message.command, messages.Unreadable)  # noqa: S101 - for the type checker
+        self._uow.park(
+            unit_of_work.ParkedCommand(
+                queue=self._queue(message.command),
+                state=state,
+                message=message,
+                reason=reason,
+                error=error,
+                expires_at=None if state == "poisoned" else self._uow.now + self._grace,
+            )
+        )
+        self._uow.record(_entry(message, "waiting", reason=reason, error=error))
+
+    def _note(self, what: str, record: messages.Record) -> None:
+        self.counts[what] += 1
+        if self._journal:
+            last = self._journal[-1]
+            if (last.what, last.topic, last.partition) == (what, record.topic, record.partition) and (
+                last.last < record.offset
+            ):
+                self._journal[-1] = last._replace(last=record.offset)
+                return
+        self._journal.append(
+            unit_of_work.JournalEntry(what, record.topic, record.partition, record.offset, record.offset)
+        )
+
+
+def _entry(
+    message: messages.Message,
+    outcome: str,
+    *,
+    result: str | None = None,
+    reason: str | None = None,
+    error: str | None = None,
+) -> unit_of_work.InboxEntry:
+    record = message.record
+    return unit_of_work.InboxEntry(
+        id=message.id,
+        attempt=message.attempt,
+        digest=message.digest,
+        outcome=outcome,
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        result=result,
+        reason=reason,
+        error=error,
+    )
+
+
+def _id_reused(message: messages.Message, known: unit_of_work.InboxEntry) -> str:
+    return (
+        f"the id {message.id.id} of {message.id.source or 'an unnamed source'} belongs to another command, "
+        f"at {known.topic}/{known.partition}/{known.offset}; send this one anew with an id of its own"
+    )
