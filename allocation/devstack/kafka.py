@@ -14,7 +14,7 @@ _LOG_CONFIGURATION = Path(__file__).with_name("log4j2.properties")
 # The last line of a broker's start: it is registered, unfenced, and takes requests.
 _STARTED = "Kafka Server started"
 
-_SETTINGS = {
+SETTINGS = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -89,7 +89,7 @@ class Kafka(process.Service):
 
     def _write_configuration(self) -> None:
         settings = {
-            **_SETTINGS,
+            **SETTINGS,
             "controller.quorum.voters": f"1@{ports.HOST}:{self._controller_port}",
             "listeners": (f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{ports.HOST}:{self._controller_port}"),
             "log.dirs": str(self.directory / "data"),
