@@ -166,6 +166,7 @@ journal = Table(
 )
 
 # Rows are deleted once Kafka has them. `headers` is JSON: [name, value as Latin-1 text or null] each.
+# `quarantined` says why Kafka refused a row, or that it keeps its place behind such a row of its sku.
 outbox = Table(
     "outbox",
     metadata,
@@ -178,15 +179,21 @@ outbox = Table(
     Column("headers", Text, nullable=False),
     Column("sku", Name),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=Now),
-    Index(None, "shard", "id"),
+    Column("quarantined", Text),
+    Index("outbox_unsent_idx", "shard", "id", postgresql_where=text("quarantined IS NULL")),
+    Index("outbox_quarantined_idx", "shard", "sku", "id", postgresql_where=text("quarantined IS NOT NULL")),
 )
 
 # `checkpointed` is set once the shard's first checkpoint is in Kafka; from then on a missing one stops the relay.
+# `passes` counts those whose rows are deleted. Kafka's last checkpoint is of this pass or of the next one, or else
+# the database or the topic is older than the other.
 relay_shards = Table(
     "relay_shards",
     metadata,
     Column("shard", SmallInteger, primary_key=True, autoincrement=False),
     Column("checkpointed", Boolean, nullable=False, server_default=text("false")),
+    Column("passes", BigInteger, nullable=False, server_default=text("0")),
+    postgresql_with={"fillfactor": 20},  # a handful of rows, each updated by every pass
 )
 
 # Who may work on what that only one may work on; expiry by the database's clock.
