@@ -109,6 +109,9 @@ class Kafka(process.Service):
     def _java(self, *arguments: str, flags: tuple[str, ...], snapshot: java.Snapshot | None) -> tuple[str, ...]:
         return command(*arguments, temporary_directory=self.directory / "tmp", flags=flags, snapshot=snapshot)
 
+    def _environment(self) -> dict[str, str]:
+        return {**super()._environment(), **environment()}
+
     def _is_ready(self) -> bool:
         return self.is_running and self._printed(_STARTED)
 
@@ -117,14 +120,18 @@ def command(
     *arguments: str, temporary_directory: Path, flags: tuple[str, ...], snapshot: java.Snapshot | None
 ) -> tuple[str, ...]:
     """Return the command line of one of Kafka's classes; the arguments begin with its name."""
-    class_path = os.pathsep.join(str(jar) for jar in artifacts.install().kafka_jars)
     return java.command(
-        *("-cp", class_path, f"-Dlog4j2.configurationFile={_LOG_CONFIGURATION}"),
+        f"-Dlog4j2.configurationFile={_LOG_CONFIGURATION}",
         *arguments,
         temporary_directory=temporary_directory,
         flags=flags,
         snapshot=snapshot,
     )
+
+
+def environment() -> dict[str, str]:
+    """Return the variables that such a command needs: the class path, too long for a `ps` to be read."""
+    return {"CLASSPATH": os.pathsep.join(str(jar) for jar in artifacts.install().kafka_jars)}
 
 
 def _new_cluster_id() -> str:

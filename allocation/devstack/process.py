@@ -86,6 +86,11 @@ class Service(abc.ABC):
                 raise self._error(f"is not ready after {deadline_s:g} s")
             time.sleep(_POLL_INTERVAL_S)
 
+    def check(self) -> None:
+        """Raise DevstackError with the end of its log if the server does not run."""
+        if not self.is_running:
+            raise self._error(f"has stopped by itself ({self._exit()})")
+
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Let the server finish in order and wait until it is gone; kill it after the timeout."""
         self._end(self.stop_signal, timeout_s)
@@ -146,19 +151,24 @@ class Service(abc.ABC):
 
     def _run(self, command: tuple[str, ...], *, stdin: bytes = b"") -> None:
         """Run a program to its end, with the server's identity and log."""
-        process = self._spawn(command, stdin=subprocess.PIPE)
+        # As the service's process, so that stop() ends this one as well.
+        self._process = process = self._spawn(command, stdin=subprocess.PIPE)
         process.communicate(stdin)
         if process.returncode != 0:
-            program = Path(command[0]).name
-            raise self._error(f"could not be prepared ({program}: exit code {process.returncode})")
+            raise self._error(f"could not be prepared ({Path(command[0]).name}: {self._exit()})")
+
+    def _exit(self) -> str:
+        code = None if self._process is None else self._process.returncode
+        if code is not None and code < 0:
+            return f"ended by {signal.Signals(-code).name}"
+        return f"exit code {code}"
 
     def _environment(self) -> dict[str, str]:
         return {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
 
     def _start_again_or_raise(self) -> None:
         if not self._may_start_again():
-            code = None if self._process is None else self._process.returncode
-            raise self._error(f"stopped while it was starting (exit code {code})")
+            raise self._error(f"stopped while it was starting ({self._exit()})")
         self.start()
 
     def _may_start_again(self) -> bool:

@@ -111,8 +111,15 @@ class Stack:
 
     def _in_parallel(self, action: Callable[[process.Service], None]) -> None:
         with futures.ThreadPoolExecutor(len(self.services)) as pool:
-            for future in [pool.submit(action, service) for service in self.services]:
-                future.result()
+            running = [pool.submit(action, service) for service in self.services]
+            try:
+                for future in running:
+                    future.result()
+            except BaseException:
+                # Ctrl-C, or one that failed: the others need not be waited for.
+                for service in self.services:
+                    service.kill()
+                raise
 
 
 def _ports(directory: Path) -> dict[str, int]:

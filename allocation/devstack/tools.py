@@ -49,7 +49,13 @@ def kafka_tool(
             snapshot=snapshots.find(snapshots.KAFKA),
         )
         return subprocess.run(  # noqa: S603 the program is one of Kafka's
-            command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=kafka.environment(),
+            timeout=timeout_s,
+            check=False,
         )
 
 
