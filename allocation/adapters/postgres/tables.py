@@ -53,7 +53,7 @@ instance = Table(
     Column("incarnation", Uuid, nullable=False, server_default=func.gen_random_uuid()),
     Column("cluster_id", Text),
     Column("topic_prefix", Text),
-    CheckConstraint("only", name="only"),
+    CheckConstraint('"only"', name="only"),
 )
 
 # A row to lock for every sku ("sku:…") and batch reference ("ref:…") that a command ever named, known or not.
