@@ -61,9 +61,7 @@ class Intake:
             headers=(),
             timestamp_ms=int(self._now().timestamp() * 1000),
         )
-        message = messages.Message(
-            record=record, id=identity, attempt=messages.FIRST_ATTEMPT, digest=b"", command=why
-        )
+        message = messages.Message(record=record, id=identity, attempt=messages.FIRST_ATTEMPT, digest=b"", command=why)
         return self._envelopes.dead_letter(message, reason=why.reason, error=why.error + _cut(published.payload))
 
 

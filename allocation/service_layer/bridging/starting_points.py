@@ -22,6 +22,4 @@ def choose(*, stored: Mapping[int, int], bounds: Mapping[int, ports.Bounds]) -> 
     """
     if not stored:
         return {partition: high for partition, (_, high) in bounds.items()}
-    return {
-        partition: min(max(stored.get(partition, low), low), high) for partition, (low, high) in bounds.items()
-    }
+    return {partition: min(max(stored.get(partition, low), low), high) for partition, (low, high) in bounds.items()}

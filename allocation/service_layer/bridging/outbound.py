@@ -1,0 +1,151 @@
+"""From Kafka to Redis and to the buying team: every committed event is passed on at least once, in order.
+
+The position moves only after the event was taken by whoever it is for. Records marked as resent were
+announced long ago, and are passed over.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from allocation.service_layer import external_events, messages
+from allocation.service_layer import ports as outside
+from allocation.service_layer.bridging import perseverance, ports, starting_points
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+log = structlog.get_logger()
+
+GROUP_RECORDS = 500
+IDLE_S = 0.5  # how soon a stop is noticed when nothing happens
+CHECK_TOPIC_S = 30.0  # how soon partitions that were added are read
+
+_EVENTS: Mapping[str, Callable[..., external_events.ExternalEvent]] = {
+    "LineAllocated": external_events.LineAllocated,
+    "OutOfStock": external_events.OutOfStock,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One way out: the events of that name on that topic, for this reader, whose positions have its name."""
+
+    reader: str
+    topic: str
+    record_name: str
+
+
+class Outbound:
+    """Passes the events of one route on; to be run by one thread."""
+
+    def __init__(
+        self,
+        *,
+        route: Route,
+        open_log: Callable[[], AbstractContextManager[ports.EventLog]],
+        deserializer: outside.Deserializer,
+        sink: ports.Sink,
+        positions: ports.Positions,
+    ) -> None:
+        self._route = route
+        self._open_log = open_log
+        self._deserializer = deserializer
+        self._sink = sink
+        self._positions = positions
+
+    def run(self, stopping: threading.Event) -> None:
+        """Pass on until told to stop."""
+        while not stopping.is_set():
+            perseverance.keep_trying(lambda: self._follow(stopping), what=self._route.topic, stopping=stopping)
+
+    def _follow(self, stopping: threading.Event) -> None:
+        with self._open_log() as events:
+            events.start(self._starting_points(events))
+            check_at = time.monotonic() + CHECK_TOPIC_S
+            while not stopping.is_set():
+                records = events.take(limit=GROUP_RECORDS, timeout_s=IDLE_S)
+                if records:
+                    self._pass_on(records, topic_id=events.topic_id, stopping=stopping)
+                if time.monotonic() > check_at:
+                    if events.has_changed():
+                        return
+                    check_at = time.monotonic() + CHECK_TOPIC_S
+
+    def _starting_points(self, events: ports.EventLog) -> Mapping[int, int]:
+        key = {"reader": self._route.reader, "topic_id": events.topic_id}
+        stored = self._positions.load(**key)
+        chosen = starting_points.choose(stored=stored, bounds=events.bounds())
+        if chosen != stored:
+            log.info("bridge.outbound.starting_points", **key, topic=self._route.topic, stored=stored, chosen=chosen)
+            self._positions.reset(**key, next_offsets=chosen)
+        return chosen
+
+    def _pass_on(self, records: Sequence[messages.Record], *, topic_id: str, stopping: threading.Event) -> None:
+        began = time.monotonic()
+        wanted = [(index, announcement) for index, announcement in self._announcements(records)]
+        delivered = self._deliver([announcement for _, announcement in wanted], stopping)
+        passed = records if delivered == len(wanted) else records[: wanted[delivered][0]]
+        next_offsets = {record.partition: record.offset + 1 for record in passed}
+        perseverance.keep_trying(
+            lambda: self._positions.advance(reader=self._route.reader, topic_id=topic_id, next_offsets=next_offsets),
+            what="postgres",
+            stopping=stopping,
+        )
+        log.info(
+            "bridge.outbound.passed_on",
+            reader=self._route.reader,
+            topic=self._route.topic,
+            next_offsets=next_offsets,
+            events=delivered,
+            passed_over=len(passed) - delivered,
+            duration_ms=round(1000 * (time.monotonic() - began), 1),
+        )
+
+    def _deliver(self, announcements: Sequence[ports.Announcement], stopping: threading.Event) -> int:
+        done = 0
+        while done < len(announcements):
+            rest = announcements[done:]
+            count = perseverance.keep_trying(
+                lambda rest=rest: self._sink.deliver(rest), what=self._route.reader, stopping=stopping
+            )
+            done += count or 0
+            if stopping.is_set():
+                break
+        return done
+
+    def _announcements(self, records: Sequence[messages.Record]) -> Iterator[tuple[int, ports.Announcement]]:
+        for index, record in enumerate(records):
+            headers = dict(record.headers)
+            if messages.RESENT not in headers:
+                event = self._event(record)
+                if event is not None:
+                    own = headers.get(messages.CE_ID)
+                    where = f"{record.topic_id}/{record.partition}/{record.offset}"
+                    yield index, ports.Announcement(own.decode(errors="replace") if own else where, event)
+
+    def _event(self, record: messages.Record) -> external_events.ExternalEvent | None:
+        try:
+            return self._decode(record)
+        except outside.UnreadableValue as error:
+            log.warning(
+                "bridge.outbound.unreadable",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=error.reason,
+                error=str(error),
+            )
+            return None
+
+    def _decode(self, record: messages.Record) -> external_events.ExternalEvent:
+        if record.value is None:
+            raise outside.UnreadableValue("null_value", "a null is no event")
+        fields = self._deserializer.deserialize(self._route.record_name, record.value)
+        return _EVENTS[self._route.record_name](**fields)

@@ -1,0 +1,97 @@
+"""What has been taken from Redis and is not in Kafka yet.
+
+A group that could not be sent is sent again as it was: only so can Kafka's side tell that a
+transaction, whose end nobody saw, was committed after all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import structlog
+
+from allocation.service_layer import ports as outside
+from allocation.service_layer.bridging import perseverance, ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from allocation.service_layer import messages
+
+log = structlog.get_logger()
+
+GROUP_MESSAGES = 500  # in one transaction; it takes some 20 ms, and what arrives meanwhile forms the next
+GROUP_BYTES = 4 * 1024 * 1024  # far below what a Kafka client buffers
+
+
+class Pending:
+    """Keeps messages in order of arrival; belongs to one tenure and one thread."""
+
+    def __init__(self, forwarder: ports.Forwarder) -> None:
+        self._forwarder = forwarder
+        self._started = False
+        self._pauses = perseverance.Pauses()
+        self._due = 0.0
+        self._group: tuple[messages.OutboxMessage, ...] = ()
+        self._waiting: deque[messages.OutboxMessage] = deque()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._group) + len(self._waiting)
+
+    @property
+    def pause_s(self) -> float:
+        """How long to wait, in seconds, until the next attempt is due."""
+        return max(0.0, self._due - time.monotonic())
+
+    def start(self) -> None:
+        """Make this the only forwarder. Raises `DependencyDown`."""
+        self._forwarder.start()
+        self._started = True
+
+    def add(self, outgoing: messages.OutboxMessage) -> None:
+        """Take one more."""
+        self._waiting.append(outgoing)
+        self.bytes += _size(outgoing)
+
+    def send(self) -> None:
+        """Send everything, a group at a time; what cannot be sent now stays. Raises `Fenced`."""
+        while self and not self.pause_s:
+            try:
+                self._send_group()
+            except outside.DependencyDown as error:
+                self._started = False
+                pause_s = self._pauses.next_s()
+                self._due = time.monotonic() + pause_s
+                log.warning("bridge.retry", what="kafka", error=str(error), pending=len(self), pause_s=pause_s)
+            except ports.Fenced:
+                self._started = False
+                raise
+
+    def _send_group(self) -> None:
+        began = time.monotonic()
+        if not self._started:
+            self.start()
+        self._group = self._group or tuple(self._next_group())
+        self._forwarder.send(self._group)
+        log.info("bridge.inbound.forwarded", messages=len(self._group), duration_ms=_ms_since(began))
+        self.bytes -= sum(map(_size, self._group))
+        self._group = ()
+        self._pauses.reset()
+
+    def _next_group(self) -> Iterable[messages.OutboxMessage]:
+        size = count = 0
+        while self._waiting and count < GROUP_MESSAGES and size < GROUP_BYTES:
+            outgoing = self._waiting.popleft()
+            count, size = count + 1, size + _size(outgoing)
+            yield outgoing
+
+
+def _size(outgoing: messages.OutboxMessage) -> int:
+    return len(outgoing.value or b"")
+
+
+def _ms_since(began: float) -> float:
+    return round(1000 * (time.monotonic() - began), 1)
