@@ -1,0 +1,124 @@
+"""The schema registry through Confluent's own client, with errors that the service layer knows.
+
+Works with every registry that has the Confluent API (Confluent, Apicurio, Karapace). Only the
+registry's own word that it has no such schema counts as that: a wrong URL answers 404 as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+import httpx2
+from confluent_kafka import schema_registry
+from confluent_kafka.schema_registry import error as registry_errors
+
+from allocation.service_layer import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+# Error codes of the Confluent API.
+_NO_SUBJECT, _NO_SCHEMA = 40401, 40403
+_REJECTIONS = frozenset({409, 422})  # incompatible, invalid
+
+# A healthy registry answers in milliseconds; whoever calls us pauses and asks again by itself.
+_DEFAULTS: dict[str, float] = {
+    "timeout": 3.0,
+    "max.retries": 1,  # for the connection that the registry closed between two calls
+    "retries.wait.ms": 100,
+    "retries.max.wait.ms": 100,
+}
+
+
+class SchemaRejected(Exception):
+    """The registry refuses a schema: it is incompatible with the subject's earlier ones, or invalid."""
+
+
+class SchemaNotRegistered(Exception):
+    """A subject does not have the schema; `allocation init` registers it."""
+
+
+class Registry:
+    """A client of one registry; blocks for at most a few seconds a call, threads may share it.
+
+    `config` takes further settings of Confluent's client by their names, `basic.auth.user.info` for
+    instance. Each method may be repeated, and raises `DependencyDown` where the registry does not answer.
+    """
+
+    def __init__(self, url: str, config: Mapping[str, str] | None = None) -> None:
+        self._name = _without_credentials(url)
+        settings: dict[str, object] = {"url": url, **_DEFAULTS}
+        for name, value in (config or {}).items():
+            settings[name] = float(value) if name in _DEFAULTS else value
+        self._client = schema_registry.SchemaRegistryClient(settings)
+
+    def register(self, *, subject: str, definition: str) -> int:
+        """Return the schema's id, registering it under the subject where it is not there yet.
+
+        Raises `SchemaRejected` where the registry does not take it.
+        """
+        try:
+            return self.id_of(subject=subject, definition=definition)
+        except SchemaNotRegistered:
+            with self._translated(f"register a schema of {subject}"):
+                return self._client.register_schema(subject, _schema(definition))
+
+    def id_of(self, *, subject: str, definition: str) -> int:
+        """Return the id that a schema has; raises `SchemaNotRegistered` where the subject does not have it."""
+        try:
+            with self._translated(f"look up the schema of {subject}"):
+                found = self._client.lookup_schema(subject, _schema(definition))
+        except KeyError as error:
+            msg = f"the registry at {self._name} does not have our schema of {subject}; run `allocation init`"
+            raise SchemaNotRegistered(msg) from error
+        assert found.schema_id is not None  # noqa: S101 - every registry's answer has it
+        return found.schema_id
+
+    def definition(self, schema_id: int) -> str:
+        """Return the definition of the schema with this id; raises `KeyError` where there is none."""
+        with self._translated(f"look up schema {schema_id}"):
+            return self._client.get_schema(schema_id).schema_str or ""
+
+    def close(self) -> None:
+        """Close the connections; may be repeated."""
+        self._client.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _translated(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except registry_errors.SchemaRegistryError as error:
+            if error.error_code in {_NO_SUBJECT, _NO_SCHEMA}:
+                raise KeyError(error.error_message) from error
+            if error.http_status_code in _REJECTIONS:
+                msg = f"the registry at {self._name} refuses to {action}: {error}"
+                raise SchemaRejected(msg) from error
+            raise self._down(action, error) from error
+        except (httpx2.HTTPError, registry_errors.OAuthTokenError, ValueError) as error:
+            # ValueError: an answer that is no JSON, from something that is no registry.
+            raise self._down(action, error) from error
+
+    def _down(self, action: str, error: Exception) -> ports.DependencyDown:
+        reason = str(error) or type(error).__name__
+        msg = f"cannot {action}: the schema registry at {self._name} answers {reason!r}; check that it runs there"
+        return ports.DependencyDown(msg)
+
+
+def _schema(definition: str) -> schema_registry.Schema:
+    return schema_registry.Schema(definition, "AVRO")
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,161 @@
+"""Make and describe topics; an existing topic is never changed in silence.
+
+One with another number of partitions than asked for is an error: adding partitions moves keys, which
+is for an operator to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import confluent_kafka
+from confluent_kafka import admin
+
+from allocation.adapters.kafka import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent import futures
+
+    from allocation.adapters.kafka import clients, topic_specs
+
+_Key = TypeVar("_Key")
+_COMMITTED = confluent_kafka.IsolationLevel.READ_COMMITTED
+_UNCOMMITTED = confluent_kafka.IsolationLevel.READ_UNCOMMITTED
+
+# A healthy cluster answers in milliseconds, a loaded one in a second or two.
+REQUEST_TIMEOUT_S = 10.0
+
+
+class TopicMismatch(Exception):
+    """A topic exists with another number of partitions than it should have."""
+
+
+class TopicDescription(NamedTuple):
+    """A topic as it is; another one of the same name has another id."""
+
+    topic_id: str
+    partitions: int
+
+
+class TopicPartition(NamedTuple):
+    """One partition of a topic by name."""
+
+    topic: str
+    partition: int
+
+
+class Watermarks(NamedTuple):
+    """The first offset that is there, and the next one that a `read_committed` reader will see."""
+
+    begin: int
+    end: int
+
+
+class TopicAdmin:
+    """Creates and describes topics; threads may share it.
+
+    Each method blocks for `REQUEST_TIMEOUT_S` at most, may be repeated, and raises `DependencyDown`
+    where the cluster does not answer and `KafkaRefused` where it does not allow the request.
+    """
+
+    def __init__(self, config: clients.ClientConfig) -> None:
+        self._servers = config.bootstrap_servers
+        self._admin = admin.AdminClient(config.admin())  # type: ignore[arg-type] # callbacks are fine, too
+
+    def cluster_id(self) -> str:
+        """Return the id that the cluster was formatted with."""
+        with self._translated("describe the cluster"):
+            return str(self._admin.describe_cluster(request_timeout=REQUEST_TIMEOUT_S).result().cluster_id)
+
+    def create(self, specs: Iterable[topic_specs.TopicSpec]) -> tuple[str, ...]:
+        """Create the topics that are missing and return their names.
+
+        Raises `TopicMismatch` for one that exists with another number of partitions.
+        """
+        wanted = {spec.name: spec for spec in specs}
+        found = self.describe(wanted)
+        for name, description in found.items():
+            _check(wanted[name], description)
+        missing = [_new_topic(spec) for name, spec in wanted.items() if name not in found]
+        created = self._admin.create_topics(missing, request_timeout=REQUEST_TIMEOUT_S) if missing else {}
+        # Another process may have been quicker, which is as good.
+        self._collect("create topic {}", created, ignoring=confluent_kafka.KafkaError.TOPIC_ALREADY_EXISTS)
+        return tuple(created)
+
+    def describe(self, names: Iterable[str]) -> dict[str, TopicDescription]:
+        """Return id and number of partitions of those of the topics that exist."""
+        asked = self._admin.describe_topics(
+            confluent_kafka.TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S
+        )
+        found = self._collect("describe topic {}", asked, ignoring=confluent_kafka.KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return {name: TopicDescription(str(topic.topic_id), len(topic.partitions)) for name, topic in found.items()}
+
+    def partitions(self, names: Iterable[str]) -> tuple[TopicPartition, ...]:
+        """Return all partitions of those of the topics that exist."""
+        return tuple(
+            TopicPartition(name, number)
+            for name, description in self.describe(names).items()
+            for number in range(description.partitions)
+        )
+
+    def watermarks(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Watermarks]:
+        """Return begin and end of partitions; an open transaction lies behind the end."""
+        begins = self._offsets(partitions, admin.OffsetSpec.earliest(), _COMMITTED)
+        ends = self._offsets(partitions, admin.OffsetSpec.latest(), _COMMITTED)
+        return {partition: Watermarks(begins[partition], ends[partition]) for partition in partitions}
+
+    def high_watermarks(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where partitions really end: behind `Watermarks.end` while a transaction is open."""
+        return self._offsets(partitions, admin.OffsetSpec.latest(), _UNCOMMITTED)
+
+    def _offsets(
+        self,
+        partitions: Sequence[TopicPartition],
+        spec: admin.OffsetSpec,
+        isolation: confluent_kafka.IsolationLevel,
+    ) -> dict[TopicPartition, int]:
+        if not partitions:
+            return {}
+        asked = self._admin.list_offsets(
+            {confluent_kafka.TopicPartition(*partition): spec for partition in partitions},
+            isolation_level=isolation,
+            request_timeout=REQUEST_TIMEOUT_S,
+        )
+        found = self._collect("list offsets of {}", asked)
+        return {TopicPartition(key.topic, key.partition): result.offset for key, result in found.items()}
+
+    def _collect(
+        self, action: str, asked: Mapping[_Key, futures.Future[Any]], *, ignoring: int | None = None
+    ) -> dict[_Key, Any]:
+        """Wait for the answers; leave out those that failed with the error code to ignore."""
+        found = {}
+        for key, future in asked.items():
+            with self._translated(action.format(key), ignoring=ignoring):
+                found[key] = future.result()
+        return found
+
+    @contextlib.contextmanager
+    def _translated(self, action: str, *, ignoring: int | None = None) -> Iterator[None]:
+        try:
+            yield
+        except confluent_kafka.KafkaException as exception:
+            error = errors.kafka_error(exception)
+            if error.code() != ignoring:
+                raise errors.failure(action, error, servers=self._servers) from exception
+
+
+def _check(spec: topic_specs.TopicSpec, found: TopicDescription) -> None:
+    if found.partitions != spec.partitions:
+        msg = (
+            f"topic {spec.name} has {found.partitions} partitions, and {spec.partitions} are asked for; set "
+            f"ALLOCATION_PARTITIONS={found.partitions}, or change the topic first"
+        )
+        raise TopicMismatch(msg)
+
+
+def _new_topic(spec: topic_specs.TopicSpec) -> admin.NewTopic:
+    return admin.NewTopic(
+        spec.name, num_partitions=spec.partitions, replication_factor=spec.replicas, config=dict(spec.config)
+    )
