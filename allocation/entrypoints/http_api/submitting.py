@@ -17,11 +17,11 @@ import anyio
 import anyio.to_thread
 import structlog
 
-from allocation import views
 from allocation.entrypoints.http_api import parts
 from allocation.service_layer import messages, ports, reading
 
 if TYPE_CHECKING:
+    from allocation import views
     from allocation.domain import commands
     from allocation.entrypoints.http_api import waiting
 
@@ -96,16 +96,17 @@ class Submitter:
             no_grace=True,
             traceparent=caller.traceparent,
         )
+        digest = reading.digest(message.topic, message.value)
         with self._waiters.expect(commandid) as arrival:
             outcome = await self._known(commandid) if caller.key else None  # an id just made up is nobody's
-            if outcome is None:
-                sent = await self._send(message, commandid, deadline)
-                if isinstance(sent, Untaken):
-                    return sent
-                outcome = await _until(deadline, arrival)
-            if outcome is None:
-                return Pending(commandid, sent)
-        return _answer(outcome, reading.digest(message.topic, message.value))
+            if outcome is not None:
+                return _answer(outcome, digest)
+            try:
+                at = await self._send(message, deadline)
+            except ports.Retryable as error:
+                return Untaken(commandid, str(error))
+            outcome = await _until(deadline, arrival)
+        return Pending(commandid, at) if outcome is None else _answer(outcome, digest)
 
     async def _known(self, commandid: str) -> views.CommandOutcome | None:
         look = functools.partial(self._reads.outcomes, (commandid,))
@@ -116,18 +117,15 @@ class Submitter:
                 _log.warning("api.inbox.unreachable", commandid=commandid, error=str(error))
         return None  # the worker knows what it has handled: sent twice is handled once
 
-    async def _send(
-        self, message: messages.OutboxMessage, commandid: str, deadline: float
-    ) -> parts.Coordinates | Untaken:
+    async def _send(self, message: messages.OutboxMessage, deadline: float) -> parts.Coordinates:
         timeout_s = max(deadline - asyncio.get_running_loop().time(), 0)
         send = functools.partial(self._log.send, message, timeout_s=timeout_s)
         try:
             async with asyncio.timeout_at(deadline):
                 return await anyio.to_thread.run_sync(send, abandon_on_cancel=True, limiter=self._senders)
-        except TimeoutError:
-            return Untaken(commandid, f"no acknowledgement within {self._timeout_s:g} s")
-        except ports.Retryable as error:
-            return Untaken(commandid, str(error))
+        except TimeoutError as error:
+            problem = f"no acknowledgement within {self._timeout_s:g} s"
+            raise ports.DependencyDown(problem) from error
 
 
 async def _until(deadline: float, arrival: asyncio.Future[views.CommandOutcome]) -> views.CommandOutcome | None:

@@ -80,7 +80,7 @@ class Waiters:
             except ports.Retryable as error:
                 self._note_down(error)
                 stopping.wait(LOOK_INTERVAL_S)
-            except Exception:
+            except Exception:  # noqa: BLE001 - this thread's loop: said, and tried again; callers get their 202
                 _log.exception("api.outcomes.failed")
                 stopping.wait(LOOK_INTERVAL_S)
 

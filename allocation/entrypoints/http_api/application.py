@@ -1,0 +1,48 @@
+"""The web application: routes, limits, error answers, documentation, joined."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import fastapi_offline
+from starlette.middleware import Middleware
+
+import allocation
+from allocation.entrypoints.http_api import commands, health, limits, metrics, problems, queries, submitting, waiting
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    import fastapi
+
+    from allocation.entrypoints.http_api import parts
+
+_DESCRIPTION = "Each POST puts its command on Kafka and waits for what becomes of it."
+
+
+def create(api: parts.Parts) -> fastapi.FastAPI:
+    """Return the application; its threads run between its start-up and its shutdown."""
+    measures = metrics.Metrics()
+    waiters = waiting.Waiters(look=api.reads.outcomes, hints=api.hints)
+    measures.watch_waiting(waiters.__len__)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, object]]:
+        with waiters.running():
+            yield {"submitter": submitting.Submitter(api, waiters), "reads": api.reads, "log": api.log}
+
+    # The documentation's own scripts come with the package: it works without the internet.
+    app = fastapi_offline.FastAPIOffline(
+        redoc_url=None,
+        title="Allocation",
+        description=_DESCRIPTION,
+        version=allocation.__version__,
+        lifespan=lifespan,
+        middleware=[Middleware(metrics.Measured, metrics=measures), Middleware(limits.BodyLimit)],
+    )
+    app.state.metrics = measures
+    problems.register(app)
+    for router in (commands.router, queries.router, health.router):
+        app.include_router(router)
+    return app

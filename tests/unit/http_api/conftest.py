@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.http_api.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMPATIENT_S = 0.2
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    with world.client:
+        yield world
+        world.hints.finish()
+
+
+@pytest.fixture
+def impatient_world() -> Iterator[World]:
+    world = World(timeout_s=IMPATIENT_S)
+    with world.client:
+        yield world
+        world.hints.finish()
