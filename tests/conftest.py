@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+import sqlalchemy
 
-from allocation import devstack
+from allocation import bootstrap, config, devstack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,3 +53,33 @@ def breakable_stack(stack: stacks.RunningStack) -> Iterator[devstack.Stack]:
         pytest.skip("needs services that it may kill: --stack=processes")
     yield stack
     stack.start()
+
+
+@pytest.fixture
+def settings(endpoints: devstack.Endpoints) -> Iterator[config.Settings]:
+    """Settings of an installation of its own: an empty database, topics with a prefix; `initialised` fills both."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    admin = sqlalchemy.create_engine(endpoints.database_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    url = sqlalchemy.make_url(endpoints.database_url).set(database=name)
+    yield config.load(
+        kafka_bootstrap_servers=endpoints.kafka_bootstrap_servers,
+        database_url=url.render_as_string(hide_password=False),
+        redis_url=endpoints.redis_url,
+        schema_registry_url=endpoints.schema_registry_url,
+        topic_prefix=f"{name}.",
+        consumer_group=name,
+        grace_s=2,
+        http_port=0,
+    )
+    with admin.connect() as connection:
+        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+@pytest.fixture
+def initialised(settings: config.Settings) -> config.Settings:
+    """Settings whose topics, tables and schemas are there."""
+    bootstrap.initialise(settings, on_progress=lambda _text: None)
+    return settings

@@ -45,6 +45,15 @@ class LogPartition(NamedTuple):
     partition: int
 
 
+class LogEnd(NamedTuple):
+    """The end of a log: no record lies between `after`, which follows the last one read, and `next_offset`."""
+
+    topic: str
+    log: LogPartition
+    after: int
+    next_offset: int
+
+
 class Record(NamedTuple):
     """A message as it lies in Kafka."""
 

@@ -44,3 +44,7 @@ class Serializer(Protocol):
 
     def serialize(self, record_name: str, fields: Mapping[str, Any]) -> bytes:
         """Return header and Avro body; needs no registry, may be repeated, threads may share it."""
+
+
+class MembershipLost(Exception):
+    """The group has shut this worker out for good; only a restart with other settings helps."""

@@ -14,6 +14,7 @@ from allocation.service_layer import messages, reading, settling, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from allocation.service_layer import envelopes
 
@@ -62,15 +63,28 @@ class Processor:
         """Park a record that cannot be handled although it should be; what follows it goes on."""
         return self._in_order([record], lambda batch, message: batch.set_aside(message, error))
 
-    def expire(self, queued: Sequence[messages.Message]) -> Report:
-        """Refuse those of these parked messages whose grace is over, and handle what waits behind them."""
+    def expire(self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime) -> Report:
+        """Refuse these commands if their grace ended by then and they still wait; handle what stands behind them."""
         with self._begin() as uow:
-            uow.claim(queued)
+            uow.claim([parked.message for parked in overdue])
             batch = self._batch(uow)
-            batch.drain(set(_queues(queued)), expired_at=uow.now)
+            batch.drain({parked.queue for parked in overdue}, expired_at=expired_at)
             batch.finish()
             uow.commit()
         return Report(outcomes=batch.counts, events=batch.events)
+
+    def pass_over(self, end: messages.LogEnd) -> None:
+        """Move a position to the end of its log, over what is no record (markers of transactions)."""
+        with self._begin() as uow:
+            position = uow.positions([end.log]).get(end.log)
+            if position is None and end.after < end.next_offset:
+                new = unit_of_work.Position(end.topic, end.next_offset, 0, -1, b"")
+            elif position is not None and end.after <= position.next_offset < end.next_offset:
+                new = position._replace(next_offset=end.next_offset)
+            else:
+                return
+            uow.advance(end.log, expected=position, new=new)
+            uow.commit()
 
     def _in_order(
         self,
@@ -121,13 +135,3 @@ def _advance(
             last_digest=reading.record_digest(record),
         )
         uow.advance(log, expected=positions.get(log), new=new)
-
-
-def _queues(queued: Iterable[messages.Message]) -> Iterable[str]:
-    for message in queued:
-        sku = getattr(message.command, "sku", None)
-        ref = getattr(message.command, "ref", None)
-        if sku is not None:
-            yield unit_of_work.sku_queue(sku)
-        if ref is not None:
-            yield unit_of_work.ref_queue(ref)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from allocation.service_layer import messages, ports, unit_of_work
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-_READ = """
-SELECT p.topic_id, p.partition, p.topic, p.next_offset, p.leader_epoch, p.last_offset, p.last_digest
-FROM positions AS p JOIN unnest(%s::text[], %s::int[]) AS wanted (topic_id, partition) USING (topic_id, partition)
+_READ_ALL = "SELECT topic_id, partition, topic, next_offset, leader_epoch, last_offset, last_digest FROM positions"
+_READ = f"""
+{_READ_ALL} JOIN unnest(%s::text[], %s::int[]) AS wanted (topic_id, partition) USING (topic_id, partition)
 """
 _MOVE = """
 UPDATE positions SET topic = %s, next_offset = %s, leader_epoch = %s, last_offset = %s, last_digest = %s
@@ -24,13 +24,23 @@ VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 
 
 def read(cursor: Any, logs: Collection[messages.LogPartition]) -> Mapping[messages.LogPartition, unit_of_work.Position]:
-    """Return the positions that there are."""
+    """Return the positions that there are of these logs."""
     cursor.execute(_READ, ([log.topic_id for log in logs], [log.partition for log in logs]))
+    return _by_log(cursor)
+
+
+def read_all(cursor: Any) -> Mapping[messages.LogPartition, unit_of_work.Position]:
+    """Return all positions."""
+    cursor.execute(_READ_ALL)
+    return _by_log(cursor)
+
+
+def _by_log(rows: Iterable[Any]) -> Mapping[messages.LogPartition, unit_of_work.Position]:
     return {
         messages.LogPartition(topic_id, partition): unit_of_work.Position(
             topic, next_offset, leader_epoch, last_offset, bytes(last_digest)
         )
-        for topic_id, partition, topic, next_offset, leader_epoch, last_offset, last_digest in cursor
+        for topic_id, partition, topic, next_offset, leader_epoch, last_offset, last_digest in rows
     }
 
 

@@ -1,0 +1,88 @@
+"""Bring the database to the tables of today, and bind it to what it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import alembic.command
+import alembic.config
+import sqlalchemy
+from sqlalchemy.dialects import postgresql
+
+from allocation.adapters.postgres import engine, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MIGRATION_LOCK = 0x616C6C6F63  # "alloc": two `init` at once take turns
+
+
+class NotInitialised(Exception):
+    """The database has no tables, or those of another version or installation."""
+
+
+def migrate(database: sqlalchemy.Engine) -> None:
+    """Run the migrations that are missing; may be repeated, also by several at once."""
+    with engine.translated_errors(), database.begin() as connection:
+        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        alembic.command.upgrade(configuration(connection), "head")
+
+
+def configuration(connection: sqlalchemy.Connection) -> alembic.config.Config:
+    """Return Alembic's settings for this connection."""
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def bind(database: sqlalchemy.Engine, *, cluster_id: str, topic_prefix: str) -> None:
+    """Bind a fresh database to its Kafka cluster and topics; raises `NotInitialised` when it belongs to others."""
+    values = {"cluster_id": cluster_id, "topic_prefix": topic_prefix}
+    with engine.translated_errors(), database.begin() as connection:
+        connection.execute(postgresql.insert(tables.instance).values(values).on_conflict_do_nothing())
+    check_binding(database, cluster_id=cluster_id, topic_prefix=topic_prefix)
+
+
+def check_binding(database: sqlalchemy.Engine, *, cluster_id: str, topic_prefix: str) -> None:
+    """Raise `NotInitialised` unless this database holds the state of these topics."""
+    bound = _binding(database)
+    if bound != (cluster_id, topic_prefix):
+        raise NotInitialised(
+            f"the database belongs to Kafka cluster {bound[0]} and topic prefix {bound[1]!r}, "
+            f"not to cluster {cluster_id} and prefix {topic_prefix!r}; correct ALLOCATION_DATABASE_URL, "
+            "ALLOCATION_KAFKA_BOOTSTRAP_SERVERS or ALLOCATION_TOPIC_PREFIX"
+        )
+
+
+def _binding(database: sqlalchemy.Engine) -> tuple[str, str]:
+    columns = sqlalchemy.select(tables.instance.c.cluster_id, tables.instance.c.topic_prefix)
+    try:
+        with database.connect() as connection:
+            row = connection.execute(columns).one_or_none()
+    except sqlalchemy.exc.ProgrammingError as error:
+        raise NotInitialised("the database has no tables of this service; run `allocation init`") from error
+    except sqlalchemy.exc.DBAPIError as error:
+        with engine.translated_errors():
+            raise error from None
+    if row is None:
+        raise NotInitialised("the database is bound to no Kafka cluster yet; run `allocation init`")
+    return (row.cluster_id, row.topic_prefix)
+
+
+def remember_schemas(database: sqlalchemy.Engine, registered: Mapping[str, tuple[int, str]]) -> None:
+    """Keep the ids (and texts) that the registry gave, by subject."""
+    rows = [{"subject": subject, "schema_id": id_, "definition": text} for subject, (id_, text) in registered.items()]
+    insert = postgresql.insert(tables.registered_schemas)
+    changed = {"schema_id": insert.excluded.schema_id, "definition": insert.excluded.definition}
+    with engine.translated_errors(), database.begin() as connection:
+        connection.execute(insert.on_conflict_do_update(index_elements=["subject"], set_=changed), rows)
+
+
+def remembered_schemas(database: sqlalchemy.Engine) -> dict[str, tuple[int, str]]:
+    """Return the kept ids and texts by subject."""
+    table = tables.registered_schemas
+    with engine.translated_errors(), database.connect() as connection:
+        rows = connection.execute(sqlalchemy.select(table.c.subject, table.c.schema_id, table.c.definition))
+        return {row.subject: (row.schema_id, row.definition) for row in rows}

@@ -1,0 +1,49 @@
+"""What is known of waiting commands and positions outside of any unit of work."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from allocation.adapters.postgres import engine, parked, positions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    import sqlalchemy
+
+    from allocation.service_layer import messages, unit_of_work
+
+
+class PostgresWaitingRoom:
+    """See `grace.WaitingRoom`; each method is a short transaction of its own."""
+
+    def __init__(self, database: sqlalchemy.Engine) -> None:
+        self._database = database
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+        with self._cursor() as cursor:
+            cursor.execute("SELECT now()")
+            (now,) = cursor.fetchone()
+            return now  # type: ignore[no-any-return]
+
+    def overdue(self, at: datetime, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
+        """Return commands whose grace ended by then, the oldest first."""
+        with self._cursor() as cursor:
+            return parked.overdue(cursor, at, limit=limit)
+
+    def positions(self) -> Mapping[messages.LogPartition, unit_of_work.Position]:
+        """Return all positions."""
+        with self._cursor() as cursor:
+            return positions.read_all(cursor)
+
+    def next_offsets(self) -> Mapping[messages.LogPartition, int]:
+        """Return how far each log is handled."""
+        return {log: position.next_offset for log, position in self.positions().items()}
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        with engine.translated_errors(), self._database.connect() as connection:
+            yield connection.connection.cursor()

@@ -1,0 +1,67 @@
+"""End the grace of commands that still wait for their batch.
+
+A command is refused only when its time is over *and* every `create_batch` log has been handled up to
+the end that it had after that: a worker that comes back after hours must not refuse for having read
+one topic before another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from allocation.service_layer import messages, processing, unit_of_work
+
+
+class WaitingRoom(Protocol):
+    """What is known of waiting commands outside of any unit of work."""
+
+    def now(self) -> datetime:
+        """Return the database's time."""
+
+    def overdue(self, at: datetime, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
+        """Return commands whose grace ended by then, the oldest first."""
+
+    def next_offsets(self) -> Mapping[messages.LogPartition, int]:
+        """Return how far each log is handled."""
+
+
+Ends = Callable[[], "Mapping[messages.LogPartition, int]"]  # of the `create_batch` logs, as they are now
+
+
+class _Barrier(NamedTuple):
+    expired_at: datetime
+    ends: Mapping[messages.LogPartition, int]
+
+
+class Grace:
+    """Looks after the waiting commands of the whole database; any number of workers may do so at once."""
+
+    LIMIT = 500  # commands refused in one transaction
+
+    def __init__(self, *, room: WaitingRoom, ends: Ends, processor: processing.Processor) -> None:
+        self._room = room
+        self._ends = ends
+        self._processor = processor
+        self._barrier: _Barrier | None = None
+
+    def check(self) -> processing.Report | None:
+        """Do one step: see whether any grace is over, or refuse what is overdue; blocks for one transaction."""
+        if self._barrier is None:
+            now = self._room.now()
+            if self._room.overdue(now, limit=1):
+                self._barrier = _Barrier(now, self._ends())
+            return None
+        if not self._is_passed(self._barrier):
+            return None
+        expired_at, self._barrier = self._barrier.expired_at, None
+        overdue = self._room.overdue(expired_at, limit=self.LIMIT)
+        return self._processor.expire(overdue, expired_at=expired_at) if overdue else None
+
+    def _is_passed(self, barrier: _Barrier) -> bool:
+        handled = self._room.next_offsets()
+        return all(handled.get(log, 0) >= end for log, end in barrier.ends.items())

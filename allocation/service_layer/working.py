@@ -1,0 +1,141 @@
+"""The worker: takes micro-batches from the group's consumer, has them processed, and goes on.
+
+Guards that offsets are committed only after the database has, and that a dead dependency pauses the
+work: the worker keeps its partitions, waits, and goes on by itself.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from allocation.service_layer import ports, processing
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterable, Sequence
+
+    from allocation.service_layer import failure_policy, grace, messages
+
+log = structlog.get_logger()
+
+POLL_TIMEOUT_S = 0.2  # how soon a stop is noticed while nothing arrives
+HOUSEKEEPING_INTERVAL_S = 0.5
+_FIRST_BACKOFF_S = 0.05
+_LAST_BACKOFF_S = 5.0  # a dependency that is back is noticed within this time
+_MAX_CONFLICTS = 20  # in a row; more are no coincidence but a fault of the message
+
+
+class Consumer(Protocol):
+    """A member of the consumer group."""
+
+    rebalances: int
+
+    def poll(self, max_records: int, *, timeout_s: float) -> Sequence[messages.Record]:
+        """Return what has arrived."""
+
+    def keep_alive(self, duration_s: float) -> None:
+        """Stay in the group for a while without taking anything."""
+
+    def place_again(self) -> None:
+        """Begin anew at the stored positions."""
+
+    def set_aside(self, topic: str, partition: int, problem: str) -> None:
+        """Take nothing more from a partition."""
+
+    def take_ends(self) -> Iterable[messages.LogEnd]:
+        """Return the ends that were reached since the last call."""
+
+    def commit(self, records: Iterable[messages.Record]) -> None:
+        """Commit the group's offsets, without waiting."""
+
+
+class Worker:
+    """Runs in one thread until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        consumer: Consumer,
+        processor: processing.Processor,
+        policy: failure_policy.FailurePolicy,
+        grace: grace.Grace,
+        batch_size: int,
+    ) -> None:
+        self._consumer = consumer
+        self._processor = processor
+        self._policy = policy
+        self._grace = grace
+        self._batch_size = batch_size
+        self._housekeeping_at = 0.0
+        self._failures = 0
+
+    def run(self, stopping: threading.Event) -> None:
+        """Work until the event is set; the batch in hand is finished first."""
+        while not stopping.is_set():
+            try:
+                records = self._consumer.poll(self._batch_size, timeout_s=POLL_TIMEOUT_S)
+                if records:
+                    self._handle(records, stopping)
+                self._keep_house()
+                self._failures = 0
+            except ports.Retryable as error:
+                self._back_off(error)
+
+    def _handle(self, records: Sequence[messages.Record], stopping: threading.Event) -> None:
+        """Process until it is done, or the records are no longer ours, or the process is to stop."""
+        rebalances = self._consumer.rebalances
+        while records and not stopping.is_set():
+            try:
+                started = time.monotonic()
+                reports = self._policy.process(records)
+            except processing.LogDiverged as error:
+                self._consumer.set_aside(error.topic, error.partition, str(error))
+                records = [one for one in records if (one.topic, one.partition) != (error.topic, error.partition)]
+            except ports.Retryable as error:
+                self._back_off(error)
+                if self._consumer.rebalances != rebalances:
+                    self._consumer.place_again()
+                    return
+            else:
+                self._consumer.commit(records)
+                _report(records, reports, time.monotonic() - started)
+                return
+        if records:
+            self._consumer.place_again()
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        if now < self._housekeeping_at:
+            return
+        self._housekeeping_at = now + HOUSEKEEPING_INTERVAL_S
+        for end in self._consumer.take_ends():
+            self._processor.pass_over(end)
+        report = self._grace.check()
+        if report is not None:
+            log.info("worker.grace_over", **report.outcomes, events=report.events)
+
+    def _back_off(self, error: ports.Retryable) -> None:
+        if self._failures == 0 or isinstance(error, ports.DependencyDown):
+            log.warning("worker.retrying", error=str(error), failures=self._failures)
+        longest = min(_FIRST_BACKOFF_S * 2**self._failures, _LAST_BACKOFF_S)
+        self._failures += 1
+        self._consumer.keep_alive(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
+
+
+def _report(records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float) -> None:
+    outcomes: Counter[str] = Counter()
+    for report in reports:
+        outcomes.update(report.outcomes)
+    log.info(
+        "worker.batch",
+        records=len(records),
+        repeated=sum(report.repeated for report in reports),
+        events=sum(report.events for report in reports),
+        duration_ms=round(duration_s * 1000, 1),
+        **outcomes,
+    )
