@@ -79,7 +79,8 @@ class Service(abc.ABC):
         Raises DevstackError with the end of its log if it stops before, or after `deadline_s`.
         """
         end = time.monotonic() + deadline_s
-        while not self._is_ready():
+        # In this order: whoever answers on the port of a server that is gone is another one.
+        while not (self.is_running and self._is_ready()):
             if not self.is_running:
                 self._start_again_or_raise()
             if time.monotonic() > end:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from concurrent import futures
 from typing import TYPE_CHECKING, Self
 
 from allocation.devstack import (
     artifacts,
+    cache,
+    errors,
     kafka,
     ports,
     postgres,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+_PORTS_FILE = "ports.json"
 _PORT_NAMES = ("kafka", "kafka_controller", "postgres", "redis", "registry")
 
 
@@ -44,7 +48,9 @@ class Stack:
     ) -> None:
         self.directory = directory.absolute()
         self._on_progress = on_progress or (lambda _: None)
-        numbers = _ports(self.directory)
+        self._lock = contextlib.ExitStack()
+        self._is_locked = False
+        self._ports = numbers = _ports(self.directory)
         self.kafka = kafka.Kafka(
             directory=self.directory / "kafka",
             port=numbers["kafka"],
@@ -77,8 +83,10 @@ class Stack:
     def start(self) -> Endpoints:
         """Start everything, fetching what is missing, and return when all of it answers.
 
-        Raises DevstackError if a part cannot be started; then all are stopped again.
+        What runs already goes on. Raises DevstackError if a part cannot be started (then all are
+        stopped again), or if another stack uses the directory.
         """
+        self._take_directory()
         artifacts.install(self._on_progress)
         snapshots.record_missing(self._on_progress)
         try:
@@ -91,6 +99,8 @@ class Stack:
     def stop(self) -> None:
         """Stop everything and wait until it is gone; the data stay."""
         self._in_parallel(lambda service: service.stop())
+        self._lock.close()
+        self._is_locked = False
 
     def __enter__(self) -> Self:
         self.start()
@@ -103,6 +113,16 @@ class Stack:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _take_directory(self) -> None:
+        if self._is_locked:
+            return
+        self._is_locked = self._lock.enter_context(cache.try_locked(self.directory / "lock"))
+        if not self._is_locked:
+            self._lock.close()
+            message = f"Another stack is running with the data in {self.directory}; stop it, or use another directory."
+            raise errors.DevstackError(message)
+        (self.directory / _PORTS_FILE).write_text(json.dumps(self._ports))
 
     def _start_one(self, service: process.Service) -> None:
         service.start()
@@ -124,10 +144,8 @@ class Stack:
 
 def _ports(directory: Path) -> dict[str, int]:
     """Return the ports of the last time, or others where those are taken."""
-    directory.mkdir(parents=True, exist_ok=True)
-    file = directory / "ports.json"
+    file = directory / _PORTS_FILE
     numbers: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
-    if set(numbers) != set(_PORT_NAMES) or not all(map(ports.is_free, numbers.values())):
-        numbers = dict(zip(_PORT_NAMES, ports.pick(len(_PORT_NAMES)), strict=True))
-        file.write_text(json.dumps(numbers))
-    return numbers
+    if set(numbers) == set(_PORT_NAMES) and all(map(ports.is_free, numbers.values())):
+        return numbers
+    return dict(zip(_PORT_NAMES, ports.pick(len(_PORT_NAMES)), strict=True))
