@@ -28,6 +28,9 @@ TRACEPARENT = "traceparent"
 ATTEMPT = "allocation_attempt"
 NO_GRACE = "allocation_no_grace"
 
+# An event that was announced before, and is on its topic again for those who keep what it says.
+RESENT = "allocation_resent"
+
 FIRST_ATTEMPT = 1
 
 

@@ -17,14 +17,12 @@ from allocation.service_layer.bridging import ports
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import redis.client
-
 
 class Subscription:
     """Implements `bridging.ports.Subscription`."""
 
-    def __init__(self, pubsub: redis.client.PubSub) -> None:
-        self._pubsub = pubsub
+    def __init__(self, pubsub: Any) -> None:
+        self._pubsub = pubsub  # a PubSub; the library gives no types for half of its methods
 
     def take(self, *, limit: int, timeout_s: float) -> Sequence[ports.Published]:
         """Wait for a message, and return it with what else has arrived."""
@@ -55,8 +53,7 @@ class Subscription:
                 self._read()
 
     def _can_read(self, wait_s: float) -> bool:
-        connection = self._pubsub.connection
-        return bool(connection.can_read(timeout=wait_s))
+        return bool(self._pubsub.connection.can_read(timeout=wait_s))
 
     def _read(self) -> Any:
         """Return the next answer. The time-out is for the rest of it: the beginning of a large one may come alone."""
@@ -70,10 +67,14 @@ class Subscription:
 @contextlib.contextmanager
 def subscribe(*, url: str, channels: Sequence[str]) -> Iterator[Subscription]:
     """Subscribe to these channels until the block is left. Raises `DependencyDown`."""
-    with connections.connect(url) as client, client.pubsub() as pubsub:
+    with connections.connect(url) as client, _untyped(client).pubsub() as pubsub:
         subscription = Subscription(pubsub)
         subscription.confirm(channels)
         yield subscription
+
+
+def _untyped(value: Any) -> Any:
+    return value
 
 
 def _published(answer: Any) -> Iterator[ports.Published]:

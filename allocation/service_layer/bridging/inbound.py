@@ -44,11 +44,11 @@ class Inbound:
         self._subscribe = subscribe
         self._forwarder = forwarder
         self._lease = lease
-        self._pending = pending.Pending(forwarder)
+        self._pending = self._nothing()
 
     def run(self, stopping: threading.Event) -> None:
-        """Forward until told to stop. Raises `Fenced` when another bridge has taken over."""
-        self._pending = pending.Pending(self._forwarder)
+        """Forward until told to stop. Raises `TakenOver` when another bridge works now."""
+        self._pending = self._nothing()
         perseverance.keep_trying(self._pending.start, what="kafka", stopping=stopping)
         pauses = perseverance.Pauses()
         while not stopping.is_set():
@@ -57,9 +57,12 @@ class Inbound:
             except outside.DependencyDown as error:
                 pause_s = pauses.next_s()
                 log.warning("bridge.retry", what="redis", error=str(error), pause_s=pause_s)
-                self._forward()
+                self._pending.send()
                 stopping.wait(pause_s)
         self._say_farewell()
+
+    def _nothing(self) -> pending.Pending:
+        return pending.Pending(forwarder=self._forwarder, lease=self._lease)
 
     def _work(self, pauses: perseverance.Pauses, stopping: threading.Event) -> None:
         with self._subscribe() as subscription:
@@ -67,7 +70,7 @@ class Inbound:
             pauses.reset()
             while not stopping.is_set():
                 self._take(subscription, stopping)
-                self._forward()
+                self._pending.send()
             self._wrap(subscription.drain())
 
     def _take(self, subscription: ports.Subscription, stopping: threading.Event) -> None:
@@ -84,25 +87,10 @@ class Inbound:
                 log.warning("bridge.inbound.refused", channel=published.channel, reason=problem.reason)
             self._pending.add(outgoing)
 
-    def _forward(self) -> None:
-        try:
-            self._pending.send()
-        except ports.Fenced:
-            if not self._is_still_ours():
-                log.warning("bridge.inbound.fenced", given_up=len(self._pending))
-                raise
-
-    def _is_still_ours(self) -> bool:
-        """Tell a takeover from a transaction of our own that Kafka ended because it took too long."""
-        try:
-            return self._lease.renew()
-        except outside.Retryable:
-            return True  # nobody can tell; starting again only fences, and a lost lease is seen later
-
     def _say_farewell(self) -> None:
         deadline = time.monotonic() + FAREWELL_S
         while self._pending and time.monotonic() < deadline:
             time.sleep(self._pending.pause_s)
-            self._forward()
+            self._pending.send()
         if self._pending:
             log.error("bridge.inbound.given_up", messages=len(self._pending), error="Kafka did not take them in time")

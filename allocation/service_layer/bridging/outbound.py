@@ -6,6 +6,7 @@ announced long ago, and are passed over.
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -111,10 +112,8 @@ class Outbound:
     def _deliver(self, announcements: Sequence[ports.Announcement], stopping: threading.Event) -> int:
         done = 0
         while done < len(announcements):
-            rest = announcements[done:]
-            count = perseverance.keep_trying(
-                lambda rest=rest: self._sink.deliver(rest), what=self._route.reader, stopping=stopping
-            )
+            deliver = functools.partial(self._sink.deliver, announcements[done:])
+            count = perseverance.keep_trying(deliver, what=self._route.reader, stopping=stopping)
             done += count or 0
             if stopping.is_set():
                 break

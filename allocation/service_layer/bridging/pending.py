@@ -29,8 +29,9 @@ GROUP_BYTES = 4 * 1024 * 1024  # far below what a Kafka client buffers
 class Pending:
     """Keeps messages in order of arrival; belongs to one tenure and one thread."""
 
-    def __init__(self, forwarder: ports.Forwarder) -> None:
+    def __init__(self, *, forwarder: ports.Forwarder, lease: ports.Lease) -> None:
         self._forwarder = forwarder
+        self._lease = lease
         self._started = False
         self._pauses = perseverance.Pauses()
         self._due = 0.0
@@ -47,8 +48,14 @@ class Pending:
         return max(0.0, self._due - time.monotonic())
 
     def start(self) -> None:
-        """Make this the only forwarder. Raises `DependencyDown`."""
+        """Make this the only forwarder. Raises `Retryable`, `TakenOver`.
+
+        The lease is looked at on both sides: before, lest the bridge that works now is fenced for
+        nothing; after, since only then whoever takes the lease next will fence us.
+        """
+        self._check_lease()
         self._forwarder.start()
+        self._check_lease()
         self._started = True
 
     def add(self, outgoing: messages.OutboxMessage) -> None:
@@ -57,18 +64,20 @@ class Pending:
         self.bytes += _size(outgoing)
 
     def send(self) -> None:
-        """Send everything, a group at a time; what cannot be sent now stays. Raises `Fenced`."""
+        """Send everything, a group at a time; what cannot be sent now stays. Raises `TakenOver`."""
         while self and not self.pause_s:
             try:
                 self._send_group()
-            except outside.DependencyDown as error:
+            except outside.Retryable as error:
                 self._started = False
                 pause_s = self._pauses.next_s()
                 self._due = time.monotonic() + pause_s
                 log.warning("bridge.retry", what="kafka", error=str(error), pending=len(self), pause_s=pause_s)
-            except ports.Fenced:
-                self._started = False
-                raise
+
+    def _check_lease(self) -> None:
+        if not self._lease.renew():
+            msg = f"another bridge works now; {len(self)} messages from Redis are left to it or lost"
+            raise ports.TakenOver(msg)
 
     def _send_group(self) -> None:
         began = time.monotonic()

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from allocation.service_layer import external_events, messages
 
 
-class Fenced(Exception):
-    """Another producer has taken our place; nothing of the transaction in hand was, or ever will be, committed."""
+class TakenOver(Exception):
+    """The lease is another bridge's now; what this one still holds is not its own to forward."""
 
 
 class Published(NamedTuple):
@@ -56,16 +56,13 @@ class Forwarder(Protocol):
     """Writes to Kafka in transactions, as the only one with its name."""
 
     def start(self) -> None:
-        """Fence whoever had the name before, and decide what was left undecided. Needed again after any error.
-
-        Raises `DependencyDown`.
-        """
+        """Fence whoever had the name before. Needed again after any error. Raises `DependencyDown`."""
 
     def send(self, outgoing: Sequence[messages.OutboxMessage]) -> None:
         """Commit these in one transaction, or none of them.
 
-        Raises `DependencyDown` or `Fenced`. After either, `start` and then `send` with the same
-        messages writes them once, even if the broken transaction was committed after all.
+        Raises `DependencyDown`, also when it was fenced. After that, `start` and then `send` with the
+        same messages writes them once, even if the broken transaction was committed after all.
         """
 
 

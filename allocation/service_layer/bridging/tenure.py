@@ -29,7 +29,7 @@ class Job(Protocol):
     """One direction of the bridge."""
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until told to stop; raises `Fenced` when it must not go on."""
+        """Work until told to stop; raises `TakenOver` when it must not go on."""
 
 
 class Bridge:
@@ -87,6 +87,10 @@ class Bridge:
 
 def _raise_failures(running: Iterable[futures.Future[None]]) -> None:
     for job in running:
-        error = job.exception()
-        if error is not None and not isinstance(error, ports.Fenced):
-            raise error
+        match job.exception():
+            case None:
+                pass
+            case ports.TakenOver() as error:
+                log.warning("bridge.taken_over", error=str(error))
+            case error:
+                raise error
