@@ -43,6 +43,8 @@ _DECODE_ERRORS = (
     RecursionError,
     MemoryError,
 )
+# What it raises on definitions that are no schema.
+_PARSE_ERRORS = (fastavro.schema.SchemaParseException, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class _Own:
     """One of our schemas as the hot path needs it."""
 
     schema: Schema
+    shape: object
     header: bytes
     ints: tuple[str, ...]
     types: Mapping[str, tuple[type, ...]]
@@ -152,6 +155,7 @@ def _own(definition: str, schema_id: int | None) -> _Own:
     types = {field["name"]: _python_types(field["type"]) for field in schema["fields"]}
     return _Own(
         schema=fastavro.parse_schema(schema),
+        shape=writers.shape(schema),
         header=b"" if schema_id is None else wire.header(schema_id),
         ints=tuple(name for name, kinds in types.items() if kinds == (int,)),
         types=types,
@@ -169,15 +173,16 @@ def _resolve(record_name: str, own: _Own, schema_id: int, definition: str) -> _W
     """Prepare to read values of one schema as `record_name`, or tell why none can be."""
     try:
         schema = writers.admit(definition)
-        parsed = fastavro.parse_schema(schema)
-    except (writers.NotAdmitted, fastavro.schema.SchemaParseException, *_DECODE_ERRORS) as error:
+        found = writers.record_name(schema)
+        if found != record_name:
+            msg = f"schema {schema_id} describes the record {found}; here {record_name} is expected"
+            return ports.UnreadableValue("wrong_record", msg)
+        if writers.shape(schema) == own.shape:
+            return _Writer(own.schema, None)
+        return _Writer(fastavro.parse_schema(schema), own.schema)
+    except (writers.NotAdmitted, *_PARSE_ERRORS) as error:
         msg = f"schema {schema_id} cannot be read as {record_name}: {error}"
         return ports.UnreadableValue("wrong_record", msg)
-    found = writers.record_name(schema)
-    if found != record_name:
-        msg = f"schema {schema_id} describes the record {found}; here {record_name} is expected"
-        return ports.UnreadableValue("wrong_record", msg)
-    return _Writer(parsed, None if parsed == own.schema else own.schema)
 
 
 def _decode(value: bytes, writer: Schema, reader: Schema | None, record_name: str) -> dict[str, Any]:

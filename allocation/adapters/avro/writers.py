@@ -53,6 +53,27 @@ def record_name(schema: dict[str, Any]) -> str:
     return str(schema.get("name")).rpartition(".")[2]
 
 
+def shape(schema: Any) -> object:
+    """Reduce a schema to what encoding and decoding depend on: no docs, defaults or properties of others.
+
+    Java's generated classes register `{"type": "string", "avro.java.string": "String"}` where we say
+    `"string"`: the same shape.
+    """
+    match schema:
+        case {"type": "record", "fields": fields}:
+            return [record_name(schema), [(field["name"], shape(field["type"])) for field in fields]]
+        case {"type": str(primitive)} if primitive in _PRIMITIVES:
+            return (primitive, schema.get("logicalType"))
+        case {"type": dict() | list() as inner}:
+            return shape(inner)
+        case list():
+            return [shape(branch) for branch in schema]
+        case str() if schema in _PRIMITIVES:
+            return (schema, None)
+        case _:
+            return schema
+
+
 def _check(cost: _Cost) -> None:
     if cost.depth > MAX_DEPTH:
         msg = f"it is nested {cost.depth} deep; at most {MAX_DEPTH}"
