@@ -103,9 +103,16 @@ def upgrade() -> None:
         sa.Column("headers", sa.Text(), nullable=False),
         sa.Column("sku", sa.Text(collation="C"), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("quarantined", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("outbox_pkey")),
     )
-    op.create_index(op.f("outbox_shard_id_idx"), "outbox", ["shard", "id"], unique=False)
+    op.create_index("outbox_unsent_idx", "outbox", ["shard", "id"], postgresql_where=sa.text("quarantined IS NULL"))
+    op.create_index(
+        "outbox_quarantined_idx",
+        "outbox",
+        ["shard", "sku", "id"],
+        postgresql_where=sa.text("quarantined IS NOT NULL"),
+    )
     op.create_table(
         "parked",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False, cache=1), nullable=False),
@@ -167,7 +174,9 @@ def upgrade() -> None:
         "relay_shards",
         sa.Column("shard", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("checkpointed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("passes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("shard", name=op.f("relay_shards_pkey")),
+        postgresql_with={"fillfactor": 20},
     )
 
 
@@ -181,7 +190,8 @@ def downgrade() -> None:
     op.drop_index(op.f("parked_expires_at_idx"), table_name="parked")
     op.drop_index(op.f("parked_batchref_idx"), table_name="parked")
     op.drop_table("parked")
-    op.drop_index(op.f("outbox_shard_id_idx"), table_name="outbox")
+    op.drop_index("outbox_quarantined_idx", table_name="outbox")
+    op.drop_index("outbox_unsent_idx", table_name="outbox")
     op.drop_table("outbox")
     op.drop_table("order_lines")
     op.drop_table("locks")
