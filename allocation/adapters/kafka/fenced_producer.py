@@ -104,6 +104,10 @@ class FencedProducer:
             producer.flush(COMMIT_TIMEOUT_S)
         except confluent_kafka.KafkaException as exception:
             raise self._failure(errors.kafka_error(exception)) from exception
+        except SystemError as error:  # what the client makes of a fatal error that arrives among acknowledgements
+            self.close()
+            msg = f"Kafka at {self._servers} does not let this producer go on: {error.__cause__ or error}"
+            raise Fenced(msg) from error
         self._check(deliveries, expected=len(outgoing))
         self._commit(producer, deliveries.delivered[0])
 

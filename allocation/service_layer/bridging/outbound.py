@@ -66,6 +66,11 @@ class Outbound:
         while not stopping.is_set():
             perseverance.keep_trying(lambda: self._follow(stopping), what=self._route.topic, stopping=stopping)
 
+    def establish(self) -> None:
+        """Fix where this reader begins, if it has never run. Raises `Retryable`."""
+        with self._open_log() as events:
+            self._starting_points(events)
+
     def _follow(self, stopping: threading.Event) -> None:
         with self._open_log() as events:
             events.start(self._starting_points(events))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,6 +44,7 @@ def keep_trying(action: Callable[[], Result], *, what: str, stopping: threading.
     An action that went on for long before it failed begins with the shortest pause again.
     """
     pauses = Pauses()
+    level = logging.WARNING
     while True:
         began = time.monotonic()
         try:
@@ -50,7 +52,9 @@ def keep_trying(action: Callable[[], Result], *, what: str, stopping: threading.
         except ports.Retryable as error:
             if time.monotonic() - began > LONGEST_PAUSE_S:
                 pauses.reset()
+                level = logging.WARNING
             pause_s = pauses.next_s()
-            log.warning("bridge.retry", what=what, error=str(error), pause_s=pause_s)
+            log.log(level, "bridge.retry", what=what, error=str(error), pause_s=pause_s)
+            level = logging.DEBUG  # once is enough for one outage
             if stopping.wait(pause_s):
                 return None
