@@ -6,18 +6,35 @@ Everything that is opened here is a context manager, closed in reverse by whoeve
 from __future__ import annotations
 
 import contextlib
+import functools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from allocation.adapters.avro import registry as avro_registry
 from allocation.adapters.avro import schemas as avro_schemas
 from allocation.adapters.avro import serde as avro
+from allocation.adapters.email import mailer
 from allocation.adapters.kafka import clients as kafka
+from allocation.adapters.kafka import command_log, event_log, placement, relay_transaction, topic_specs
 from allocation.adapters.kafka import consumer as kafka_consumer
-from allocation.adapters.kafka import topic_specs
+from allocation.adapters.kafka import forwarder as kafka_forwarder
+from allocation.adapters.kafka import producer as kafka_producer
 from allocation.adapters.kafka import topics as kafka_topics
+from allocation.adapters.postgres import (
+    bridge_positions,
+    dedicated,
+    leases,
+    notifications,
+    outbox_rows,
+    schema,
+    waiting_room,
+)
 from allocation.adapters.postgres import engine as postgres
-from allocation.adapters.postgres import schema, waiting_room
+from allocation.adapters.postgres import relay_shards as postgres_relay_shards
 from allocation.adapters.postgres import unit_of_work as postgres_unit_of_work
+from allocation.adapters.redis import connections as redis_connections
+from allocation.adapters.redis import publisher
+from allocation.adapters.redis import subscription as redis_subscription
 from allocation.service_layer import (
     envelopes,
     failure_policy,
@@ -30,13 +47,22 @@ from allocation.service_layer import (
     unit_of_work,
     working,
 )
+from allocation.service_layer.bridging import inbound, outbound, tenure
+from allocation.service_layer.bridging import intake as bridge_intake
+from allocation.service_layer.relaying import duty, setting_up
+from allocation.service_layer.relaying import ports as relaying
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    import threading
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    import redis
     import sqlalchemy
 
     from allocation import config
+    from allocation.service_layer.bridging import ports as bridging
+
+_READERS = {"LineAllocated": "redis", "OutOfStock": "email"}  # the names of their positions
 
 
 def topic_names(settings: config.Settings) -> topics.TopicNames:
@@ -88,6 +114,8 @@ def initialise(settings: config.Settings, *, on_progress: Callable[[str], None])
         on_progress("database: migrated")
         schema.remember_schemas(engine, _register_schemas(settings, names))
         on_progress("schemas: registered")
+        create_relay_shards(settings, engine)
+        on_progress("relay: every shard has its checkpoint")
 
 
 def _register_schemas(settings: config.Settings, names: topics.TopicNames) -> Mapping[str, tuple[int, str]]:
@@ -106,7 +134,7 @@ def message_bus(uow: unit_of_work.UnitOfWork) -> messagebus.MessageBus:
 
 
 @contextlib.contextmanager
-def worker(settings: config.Settings) -> Iterator[working.Worker]:
+def worker(settings: config.Settings, *, stopping: threading.Event) -> Iterator[working.Worker]:
     """Open a worker; raises `NotInitialised` when the database does not belong to these topics."""
     names = topic_names(settings)
     with database(settings) as engine:
@@ -120,15 +148,16 @@ def worker(settings: config.Settings) -> Iterator[working.Worker]:
             envelopes=envelopes.Envelopes(topics=names, serializer=avro_serde),
             grace_s=settings.grace_s,
         )
+        commands = tuple(names.commands.values())
         consumer = kafka_consumer.GroupConsumer(
             kafka_clients(settings),
-            admin=admin,
-            topics=tuple(names.commands.values()),
+            names=commands,
+            places=placement.Placement(admin, names=commands, stored=room.positions),
             group=settings.consumer_group,
             instance_id=settings.consumer_instance_id,
             protocol=settings.group_protocol,
             session_timeout_ms=settings.session_timeout_ms,
-            stored=room.positions,
+            give_up=stopping.is_set,
         )
         with contextlib.closing(consumer):
             yield working.Worker(
@@ -144,3 +173,144 @@ def _log_ends(admin: kafka_topics.TopicAdmin, topic: str) -> Mapping[messages.Lo
     topic_id = admin.describe([topic])[topic].topic_id
     marks = admin.watermarks(admin.partitions([topic]))
     return {messages.LogPartition(topic_id, number): mark.end for (_, number), mark in marks.items()}
+
+
+def create_relay_shards(settings: config.Settings, database: sqlalchemy.Engine, *, count: int = 1) -> None:
+    """Give each shard of the outbox its first checkpoint; may be repeated. The topic must be there."""
+    setting_up.create_shards(
+        postgres_relay_shards.RelayShards(database),
+        count=count,
+        open_log=lambda *, shard, database_id: _relay_log(settings, shard=shard, database_id=database_id),
+    )
+
+
+def relay_shards(settings: config.Settings) -> Sequence[int]:
+    """Return the shards of the outbox; raises `DependencyDown`, and `RelayStopped` when there are none."""
+    with database(settings) as engine:
+        return postgres_relay_shards.RelayShards(engine).all()
+
+
+def relay(settings: config.Settings, *, shard: int) -> duty.Duty:
+    """Return the relay of a shard; nothing is opened before it runs."""
+    owner = leases.new_owner()
+    return duty.Duty(shard=shard, connect=lambda: _relay_desk(settings, shard=shard, owner=owner))
+
+
+@contextlib.contextmanager
+def _relay_desk(settings: config.Settings, *, shard: int, owner: str) -> Iterator[relaying.Desk]:
+    with (
+        database(settings) as engine,
+        dedicated.connection(engine) as connection,
+        notifications.Listener(engine) as listener,
+    ):
+        listener.wait(0)
+        outbox = outbox_rows.OutboxRows(connection, shard=shard)
+        database_id = outbox.state().database_id
+        yield relaying.Desk(
+            lease=leases.Lease(engine, name=f"relay-{shard}", duration_s=duty.LEASE_S, owner=owner),
+            outbox=outbox,
+            hints=listener,
+            open_log=lambda: _relay_log(settings, shard=shard, database_id=database_id),
+        )
+
+
+def _relay_log(
+    settings: config.Settings, *, shard: int, database_id: str
+) -> contextlib.AbstractContextManager[relay_transaction.RelayTransactions]:
+    return relay_transaction.open_log(
+        kafka_clients(settings),
+        topic=topic_names(settings).relay_checkpoint,
+        shard=shard,
+        transactional_id=f"{settings.topic_prefix}allocation-relay-{database_id}-{shard}",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """What the HTTP API is made of; `connect` lends a connection that reads what is committed."""
+
+    log: command_log.CommandLog
+    envelopes: envelopes.Envelopes
+    connect: Callable[[], contextlib.AbstractContextManager[sqlalchemy.Connection]]
+    hints: notifications.Listener
+
+
+@contextlib.contextmanager
+def api(settings: config.Settings) -> Iterator[Api]:
+    """Open what the HTTP API needs; raises `NotInitialised` where `init` did not run, `DependencyDown`.
+
+    Kafka may be away: then calls that read are answered all the same.
+    """
+    names = topic_names(settings)
+    clients = kafka_clients(settings)
+    # What Kafka has not taken when a call's time is over is dropped soon after: the caller was told so.
+    waiting_s = settings.http_timeout_s
+    with (
+        database(settings) as engine,
+        kafka_producer.Producer(clients, delivery_timeout_s=waiting_s) as producer,
+        notifications.Listener(engine) as hints,
+    ):
+        yield Api(
+            log=command_log.CommandLog(clients, producer=producer, command_topics=names.commands.values()),
+            envelopes=envelopes.Envelopes(topics=names, serializer=serde(settings, engine)),
+            connect=functools.partial(postgres.reading, engine),
+            hints=hints,
+        )
+
+
+@contextlib.contextmanager
+def bridge(settings: config.Settings) -> Iterator[tenure.Bridge]:
+    """Open a bridge; raises `DependencyDown`, and `NotInitialised` if the database does not belong to these topics."""
+    names, clients = topic_names(settings), kafka_clients(settings)
+    with database(settings) as engine, redis_connections.connect(settings.redis_url) as client:
+        admin = kafka_topics.TopicAdmin(clients)
+        schema.check_binding(engine, cluster_id=admin.cluster_id(), topic_prefix=settings.topic_prefix)
+        avro_serde = serde(settings, engine)
+        lease = leases.Lease(engine, name="bridge", duration_s=tenure.LEASE_S)
+        intake = bridge_intake.Intake(topics=names, envelopes=envelopes.Envelopes(topics=names, serializer=avro_serde))
+        forwarder = kafka_forwarder.Forwarder(
+            clients, transactional_id=f"{settings.topic_prefix}allocation-bridge-{schema.database_id(engine)}"
+        )
+        with contextlib.closing(forwarder):
+            incoming = inbound.Inbound(
+                intake=intake,
+                subscribe=lambda: redis_subscription.subscribe(url=settings.redis_url, channels=intake.channels),
+                forwarder=forwarder,
+                lease=lease,
+            )
+            outgoing = _bridge_routes(settings, engine, admin, avro_serde, client)
+            yield tenure.Bridge(lease=lease, jobs=(incoming, *outgoing))
+
+
+def _bridge_routes(
+    settings: config.Settings,
+    engine: sqlalchemy.Engine,
+    admin: kafka_topics.TopicAdmin,
+    deserializer: avro.AvroSerde,
+    client: redis.Redis,
+) -> Iterator[outbound.Outbound]:
+    """Return what passes events on: to Redis, and by e-mail if there is a mail server."""
+    names = topic_names(settings)
+    allocations = publisher.Publisher(client=client, channel=names.line_allocated)
+    sinks: dict[str, bridging.Sink] = {"LineAllocated": allocations}
+    if settings.smtp_url is not None:
+        sinks["OutOfStock"] = mailer.Mailer(
+            url=settings.smtp_url, sender=settings.email_from, recipient=settings.email_to
+        )
+    for record_name, sink in sinks.items():
+        topic = names.events[record_name]
+        yield outbound.Outbound(
+            route=outbound.Route(reader=_READERS[record_name], topic=topic, record_name=record_name),
+            open_log=functools.partial(event_log.open_log, kafka_clients(settings), admin=admin, topic=topic),
+            deserializer=deserializer,
+            sink=sink,
+            positions=bridge_positions.BridgePositions(engine),
+        )
+
+
+def establish_bridge(settings: config.Settings) -> None:
+    """Fix where the bridge begins with the events, if it has never run: from then on it passes every one on."""
+    with database(settings) as engine, redis_connections.connect(settings.redis_url) as client:
+        admin = kafka_topics.TopicAdmin(kafka_clients(settings))
+        for route in _bridge_routes(settings, engine, admin, serde(settings, engine), client):
+            route.establish()

@@ -18,7 +18,7 @@ log = structlog.get_logger()
 def run(settings: config.Settings) -> None:
     """Work until SIGTERM or Ctrl-C; the batch in hand is finished."""
     stop = stopping.on_signal()
-    with bootstrap.worker(settings) as worker:
+    with bootstrap.worker(settings, stopping=stop) as worker:
         log.info("worker.started", group=settings.consumer_group, instance=settings.consumer_instance_id)
         worker.run(stop)
     log.info("worker.stopped")

@@ -1,11 +1,10 @@
 """The worker's membership in its consumer group.
 
-Where a partition is read from is the database's to say: the group's offset is advisory, may be moved
-back at will, and is committed afterwards for the tools that show lag. An assigned partition stays
-paused until it has been *placed*: topic id, log bounds and stored position looked at together. What
-does not fit is left paused, and nothing of it is handled.
+Every partition is placed (see `placement`) before anything of it is read. One that does not fit is
+left paused, and nothing of it is handled. The group's offsets are committed afterwards, for the
+tools that show lag.
 
-Sources: KIP-848, KIP-345, KIP-429; librdkafka's CONFIGURATION.md.
+Sources: KIP-345, KIP-429, KIP-848; librdkafka's CONFIGURATION.md.
 """
 
 from __future__ import annotations
@@ -17,64 +16,67 @@ from typing import TYPE_CHECKING, Any
 import confluent_kafka
 import structlog
 
-from allocation.adapters.kafka import topics as kafka_topics
+from allocation.adapters.kafka import placement, topics
 from allocation.service_layer import messages, ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from allocation.adapters.kafka import clients
-    from allocation.service_layer import unit_of_work
 
 log = structlog.get_logger()
 
-_SEEK_TIMEOUT_S = 5.0
-_SEEK_RETRY_S = 0.01  # an assignment takes effect within milliseconds
 _COMMITTED_TIMEOUT_S = 10.0
+_PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
+# A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
+_FETCH_WAIT_MS = 50
+_LOST_LOG = frozenset((confluent_kafka.KafkaError._AUTO_OFFSET_RESET, confluent_kafka.KafkaError.OFFSET_OUT_OF_RANGE))  # noqa: SLF001 - librdkafka's own codes begin so
 
-Key = tuple[str, int]
+Key = topics.TopicPartition
 
 
 class GroupConsumer:
-    """Reads the command topics as a member of the group; used by one thread."""
+    """Reads the command topics as a member of the group; used by one thread.
+
+    `give_up` tells, while an assignment waits for a dead dependency, that the process is to stop.
+    """
 
     def __init__(
         self,
         config: clients.ClientConfig,
         *,
-        admin: kafka_topics.TopicAdmin,
-        topics: Sequence[str],
+        names: Sequence[str],
+        places: placement.Placement,
         group: str,
         instance_id: str | None,
         protocol: str,
         session_timeout_ms: int,
-        stored: Callable[[], Mapping[messages.LogPartition, unit_of_work.Position]],
+        give_up: Callable[[], bool],
     ) -> None:
-        self._admin = admin
-        self._topics = tuple(topics)
-        self._stored = stored
+        self._places = places
+        self._give_up = give_up
         self._topic_ids: dict[str, str] = {}
+        self._expected: dict[Key, int] = {}
+        self._to_recognise: set[Key] = set()
         self._unplaced: set[Key] = set()
         self._diverged: dict[Key, str] = {}
-        self._expected: dict[Key, int] = {}
         self._ends: dict[Key, messages.LogEnd] = {}
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
         self.rebalances = 0
-        settings = _membership(protocol, instance_id, session_timeout_ms)
-        self._consumer = confluent_kafka.Consumer(
-            config.consumer(**{"group.id": group, "enable.partition.eof": True, **settings})
-        )
+        membership = _membership(protocol, instance_id, session_timeout_ms)
+        settings = {"group.id": group, "enable.partition.eof": True, "fetch.wait.max.ms": _FETCH_WAIT_MS}
+        self._consumer = confluent_kafka.Consumer(config.consumer(**settings, **membership))
         self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+            list(names), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
 
     def poll(self, max_records: int, *, timeout_s: float) -> Sequence[messages.Record]:
         """Return what has arrived, waiting for a first record at most this long: one in quiet times, many in a backlog.
 
-        Places what was newly assigned; raises `DependencyDown` when that cannot be done now.
+        Raises `DependencyDown` when a partition must be placed anew and that cannot be done now.
         """
         if self._unplaced:
-            self._place()
+            self._place_again()
         first = self._consumer.poll(timeout_s)
         if first is None:
             return ()
@@ -87,7 +89,7 @@ class GroupConsumer:
         while (left := deadline - time.monotonic()) > 0:
             message = self._consumer.poll(left)
             if message is not None and self._records([message]):  # fetched before the pause: read it again later
-                self._look_again((str(message.topic()), int(message.partition() or 0)))
+                self._look_again(Key(str(message.topic()), int(message.partition() or 0)))
         resumable = [key for key in self._assigned() if key not in self._diverged and key not in self._unplaced]
         self._resume(resumable)
 
@@ -99,10 +101,11 @@ class GroupConsumer:
 
     def set_aside(self, topic: str, partition: int, problem: str) -> None:
         """Take nothing more from a partition that is not the log which the database knows."""
-        self._pause([(topic, partition)])
-        self._ends.pop((topic, partition), None)
-        self._unplaced.discard((topic, partition))
-        self._diverged[topic, partition] = problem
+        key = Key(topic, partition)
+        self._pause([key])
+        self._ends.pop(key, None)
+        self._unplaced.discard(key)
+        self._diverged[key] = problem
         log.error("worker.partition_diverged", topic=topic, partition=partition, problem=problem)
 
     @property
@@ -117,7 +120,7 @@ class GroupConsumer:
 
     def commit(self, records: Iterable[messages.Record]) -> None:
         """Tell the group how far these have been handled; does not wait, and may fail without harm."""
-        following = {(record.topic, record.partition): record.offset + 1 for record in records}
+        following = {Key(record.topic, record.partition): record.offset + 1 for record in records}
         offsets = [confluent_kafka.TopicPartition(*key, offset) for key, offset in following.items()]
         with contextlib.suppress(confluent_kafka.KafkaException):
             self._consumer.commit(offsets=offsets, asynchronous=True)
@@ -130,17 +133,27 @@ class GroupConsumer:
         records = []
         for message in fetched:
             error = message.error()
-            key = (message.topic(), message.partition())
+            key = Key(message.topic(), message.partition())
             if error is not None:
                 self._on_error(key, error, message.offset())
-            elif key in self._unplaced or key in self._diverged:
-                continue
-            elif message.offset() < self._expected.get(key, 0):
-                self._look_again(key)
-            else:
+            elif self._is_wanted(key, message.offset()):
                 self._expected[key] = message.offset() + 1
                 records.append(self._record(message))
         return records
+
+    def _is_wanted(self, key: Key, offset: int) -> bool:
+        if key in self._unplaced or key in self._diverged:
+            return False
+        expected = self._expected[key]
+        if offset < expected:
+            self._look_again(key)
+            return False
+        if key in self._to_recognise:
+            self._to_recognise.discard(key)
+            if offset != expected:
+                self.set_aside(*key, f"the record at offset {expected}, which was handled last, is no longer there")
+                return False
+        return True
 
     def _record(self, message: Any) -> messages.Record:
         topic = message.topic()
@@ -157,12 +170,11 @@ class GroupConsumer:
         )
 
     def _on_error(self, key: Key, error: confluent_kafka.KafkaError, offset: int) -> None:
-        code = error.code()
-        if code == confluent_kafka.KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin so
-            if key not in self._unplaced and key not in self._diverged:
-                log_ = messages.LogPartition(self._topic_ids[key[0]], key[1])
-                self._ends[key] = messages.LogEnd(key[0], log_, self._expected[key], offset)
-        elif code in (confluent_kafka.KafkaError._AUTO_OFFSET_RESET, confluent_kafka.KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+        if error.code() == confluent_kafka.KafkaError._PARTITION_EOF:  # noqa: SLF001 - see above
+            if key in self._expected and key not in self._unplaced and key not in self._diverged:
+                log_ = messages.LogPartition(self._topic_ids[key.topic], key.partition)
+                self._ends[key] = messages.LogEnd(key.topic, log_, self._expected[key], offset)
+        elif error.code() in _LOST_LOG:
             self._look_again(key)
         elif error.fatal():
             raise ports.MembershipLost(
@@ -170,7 +182,7 @@ class GroupConsumer:
                 "if another worker uses the same ALLOCATION_CONSUMER_INSTANCE_ID, give each its own"
             )
         else:
-            log.warning("kafka.consumer_error", topic=key[0], partition=key[1], code=error.name(), detail=error.str())
+            log.warning("kafka.consumer_error", topic=key.topic, code=error.name(), detail=error.str())
 
     def _look_again(self, key: Key) -> None:
         """Place a partition anew, since its log may be another one now."""
@@ -178,79 +190,59 @@ class GroupConsumer:
         self._ends.pop(key, None)
         self._unplaced.add(key)
 
-    def _place(self) -> None:
-        descriptions = self._admin.describe(self._topics)
-        stored = self._stored()
+    def _place_again(self) -> None:
         keys = sorted(self._unplaced)
-        bounds = self._admin.watermarks([kafka_topics.TopicPartition(*key) for key in keys if key[0] in descriptions])
-        committed = self._committed(keys)
-        started = {}
-        for key in keys:
-            if key[0] not in descriptions:
-                self.set_aside(*key, "the topic does not exist any more")
-                continue
-            topic_id = descriptions[key[0]].topic_id
-            try:
-                offset = start_offset(
-                    key, topic_id, stored, bounds[kafka_topics.TopicPartition(*key)], committed.get(key)
-                )
-            except _DoesNotFit as problem:
-                self.set_aside(*key, str(problem))
-            else:
-                self._start(key, topic_id, offset)
-                started[f"{key[0]}/{key[1]}"] = offset
-        log.info("worker.partitions_started", at=started)
+        for key, where in self._places.of(keys, self._committed(keys)).items():
+            if isinstance(where, placement.Place):
+                self._consumer.seek(confluent_kafka.TopicPartition(*key, where.offset))
+            self._take_place(key, where)
+        self._resume(key for key in keys if key not in self._diverged)
 
-    def _start(self, key: Key, topic_id: str, offset: int) -> None:
-        self._topic_ids[key[0]] = topic_id
-        self._expected[key] = offset
-        self._seek(key, offset)
+    def _take_place(self, key: Key, where: placement.Place | placement.Misfit) -> None:
         self._unplaced.discard(key)
-        self._resume([key])
-
-    def _seek(self, key: Key, offset: int) -> None:
-        deadline = time.monotonic() + _SEEK_TIMEOUT_S
-        while True:
-            try:
-                self._consumer.seek(confluent_kafka.TopicPartition(*key, offset))
-            except confluent_kafka.KafkaException as error:
-                if time.monotonic() > deadline:
-                    raise ports.DependencyDown(
-                        f"cannot read {key[0]}/{key[1]} from offset {offset}: {error}"
-                    ) from error
-                time.sleep(_SEEK_RETRY_S)
-            else:
-                return
+        if isinstance(where, placement.Misfit):
+            self.set_aside(*key, where.problem)
+            return
+        self._topic_ids[key.topic] = where.topic_id
+        self._expected[key] = where.offset
+        if where.recognise:
+            self._to_recognise.add(key)
 
     def _committed(self, keys: Sequence[Key]) -> dict[Key, int]:
+        asked = [confluent_kafka.TopicPartition(*key) for key in keys]
         try:
-            found = self._consumer.committed(
-                [confluent_kafka.TopicPartition(*key) for key in keys], timeout=_COMMITTED_TIMEOUT_S
-            )
+            found = self._consumer.committed(asked, timeout=_COMMITTED_TIMEOUT_S)
         except confluent_kafka.KafkaException as error:
             raise ports.DependencyDown(f"Kafka does not tell the group's offsets: {error}") from error
-        return {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
+        return {Key(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
     def _on_assign(self, consumer: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        places = self._place_first([Key(one.topic, one.partition) for one in partitions])
         for partition in partitions:
-            partition.offset = confluent_kafka.OFFSET_END  # until it is placed; never read from there
+            where = places.get(Key(partition.topic, partition.partition))
+            partition.offset = where.offset if isinstance(where, placement.Place) else confluent_kafka.OFFSET_END
         if self._incremental:
             consumer.incremental_assign(partitions)
         else:
             consumer.assign(partitions)
-        keys = [(partition.topic, partition.partition) for partition in partitions]
-        self._pause(keys)
-        self._unplaced.update(keys)
+        for key, where in places.items():
+            self._take_place(key, where)
         self.rebalances += 1
-        log.info("worker.assigned", partitions=len(keys))
+        log.info("worker.assigned", at={f"{one.topic}/{one.partition}": one.offset for one in partitions})
+
+    def _place_first(self, keys: Sequence[Key]) -> dict[Key, placement.Place | placement.Misfit]:
+        """Place new partitions, waiting for what is needed: they must not be read from anywhere else."""
+        while not self._give_up():
+            try:
+                return self._places.of(keys, self._committed(keys))
+            except ports.DependencyDown as error:
+                log.warning("worker.assignment_waits", error=str(error))
+                time.sleep(_PLACEMENT_RETRY_S)
+        return dict.fromkeys(keys, placement.Misfit("the worker is stopping"))
 
     def _on_revoke(self, consumer: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         for partition in partitions:
-            key = (partition.topic, partition.partition)
-            self._unplaced.discard(key)
-            self._diverged.pop(key, None)
-            self._expected.pop(key, None)
-            self._ends.pop(key, None)
+            self._forget(Key(partition.topic, partition.partition))
         if self._incremental:
             consumer.incremental_unassign(partitions)
         else:
@@ -258,47 +250,21 @@ class GroupConsumer:
         self.rebalances += 1
         log.info("worker.revoked", partitions=len(partitions))
 
+    def _forget(self, key: Key) -> None:
+        self._unplaced.discard(key)
+        self._to_recognise.discard(key)
+        self._diverged.pop(key, None)
+        self._expected.pop(key, None)
+        self._ends.pop(key, None)
+
     def _assigned(self) -> list[Key]:
-        return [(one.topic, one.partition) for one in self._consumer.assignment()]
+        return [Key(one.topic, one.partition) for one in self._consumer.assignment()]
 
     def _pause(self, keys: Iterable[Key]) -> None:
         self._consumer.pause([confluent_kafka.TopicPartition(*key) for key in keys])
 
     def _resume(self, keys: Iterable[Key]) -> None:
         self._consumer.resume([confluent_kafka.TopicPartition(*key) for key in keys])
-
-
-class _DoesNotFit(Exception):
-    """The log is not the one that the stored position belongs to."""
-
-
-def start_offset(
-    key: Key,
-    topic_id: str,
-    stored: Mapping[messages.LogPartition, unit_of_work.Position],
-    bounds: kafka_topics.Watermarks,
-    committed: int | None,
-) -> int:
-    """Return where to read a partition from.
-
-    That is the record handled last, which is then recognised by its digest; or the group's offset if it
-    was moved back. A partition without a position is read from the start of its log.
-    """
-    topic, number = key
-    position = stored.get(messages.LogPartition(topic_id, number))
-    if position is None:
-        other = next((log for log, one in stored.items() if one.topic == topic and log.partition == number), None)
-        if other is not None:
-            raise _DoesNotFit(f"the topic was re-created: its id is {topic_id}, handled so far was {other.topic_id}")
-        return bounds.begin
-    if position.next_offset > bounds.end:
-        raise _DoesNotFit(f"the log ends at {bounds.end}, before the stored position {position.next_offset}")
-    if position.next_offset < bounds.begin:
-        raise _DoesNotFit(f"the log begins at {bounds.begin}, after the stored position {position.next_offset}")
-    start = position.last_offset if position.last_offset >= bounds.begin else position.next_offset
-    if committed is not None and bounds.begin <= committed < start:
-        return committed
-    return start
 
 
 def _membership(protocol: str, instance_id: str | None, session_timeout_ms: int) -> dict[str, object]:

@@ -1,0 +1,95 @@
+"""Where to read a partition from: the database's position, if the log still is the one that it belongs to.
+
+The group's offset is advisory and may be moved back at will. `auto.offset.reset` never decides: a
+topic that was deleted and made anew goes on at offset 0 without any error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from allocation.adapters.kafka import topics
+from allocation.service_layer import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from allocation.service_layer import unit_of_work
+
+Key = topics.TopicPartition
+
+
+class Place(NamedTuple):
+    """Where reading starts; `recognise` when the record there is the one that was handled last."""
+
+    topic_id: str
+    offset: int
+    recognise: bool
+
+
+class Misfit(NamedTuple):
+    """Why a log is not the one that the stored position belongs to."""
+
+    problem: str
+
+
+class Placement:
+    """Looks at topic ids, log bounds and stored positions together."""
+
+    def __init__(
+        self,
+        admin: topics.TopicAdmin,
+        *,
+        names: Sequence[str],
+        stored: Callable[[], Mapping[messages.LogPartition, unit_of_work.Position]],
+    ) -> None:
+        self._admin = admin
+        self._names = names
+        self._stored = stored
+
+    def of(self, keys: Collection[Key], committed: Mapping[Key, int]) -> dict[Key, Place | Misfit]:
+        """Return the place of each of these partitions; blocks, raises `DependencyDown` when it cannot be known."""
+        described = self._admin.describe(self._names)
+        stored = self._stored()
+        bounds = self._admin.watermarks([key for key in keys if key.topic in described])
+        places: dict[Key, Place | Misfit] = {}
+        for key in keys:
+            if key.topic in described:
+                topic_id = described[key.topic].topic_id
+                places[key] = place(key, topic_id, stored, bounds[key], committed.get(key))
+            else:
+                places[key] = Misfit("the topic does not exist any more")
+        return places
+
+
+def place(
+    key: Key,
+    topic_id: str,
+    stored: Mapping[messages.LogPartition, unit_of_work.Position],
+    bounds: topics.Watermarks,
+    committed: int | None,
+) -> Place | Misfit:
+    """Place one partition.
+
+    It is read from the record that was handled last, so that this can be recognised, or from the group's
+    offset if that was moved back; without a position from the start of the log.
+    """
+    position = stored.get(messages.LogPartition(topic_id, key.partition))
+    if position is None:
+        other = _other_log(key, stored)
+        if other is not None:
+            return Misfit(f"the topic was re-created: its id is {topic_id}, handled so far was {other.topic_id}")
+        return Place(topic_id, bounds.begin, recognise=False)
+    if not bounds.begin <= position.next_offset <= bounds.end:
+        return Misfit(f"the log holds {bounds.begin} to {bounds.end}, but the next to handle is {position.next_offset}")
+    start = position.last_offset if position.last_offset >= bounds.begin else position.next_offset
+    if committed is not None and bounds.begin <= committed < start:
+        return Place(topic_id, committed, recognise=False)
+    return Place(topic_id, start, recognise=start == position.last_offset)
+
+
+def _other_log(key: Key, stored: Mapping[messages.LogPartition, unit_of_work.Position]) -> messages.LogPartition | None:
+    return next(
+        (log for log, position in stored.items() if position.topic == key.topic and log.partition == key.partition),
+        None,
+    )
