@@ -6,10 +6,12 @@ run has fetched stays in the `.partial` directory and is used by the next one, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tarfile
+import threading
 from concurrent import futures
 from typing import TYPE_CHECKING
 
@@ -19,14 +21,14 @@ import jgo.maven
 from allocation.devstack import artifacts, errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 # Many small files: the wait is for answers, not for bandwidth.
 _PARALLEL_DOWNLOADS = 8
 # Between two pieces of a file, not for the whole of it.
 _READ_TIMEOUT_S = 60
-_PROGRESS_STEP = 20
+_PROGRESS_STEP_BYTES = 20_000_000
 
 
 def fetch(lock: artifacts.Lock, target: artifacts.Installation, on_progress: Callable[[str], None]) -> None:
@@ -67,22 +69,46 @@ def _file_name(artifact: artifacts.Artifact) -> str:
 
 
 def _fetch_all(wanted: dict[artifacts.Artifact, Path], *, scratch: Path, on_progress: Callable[[str], None]) -> None:
-    context = _context(scratch)
+    meter = _Meter(on_progress)
+    context = _context(scratch, meter)
     with futures.ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
         running = [pool.submit(_fetch_one, artifact, path, context) for artifact, path in wanted.items()]
         try:
-            for count, future in enumerate(futures.as_completed(running), start=1):
+            for future in futures.as_completed(running):
                 future.result()
-                if count % _PROGRESS_STEP == 0:
-                    on_progress(f"  {count} of {len(running)} files")
         except BaseException:
+            meter.is_cancelled = True
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _context(scratch: Path) -> jgo.maven.MavenContext:
+class _Meter:
+    """Counts what arrives, for all files together; and, since it sees each piece, ends downloads."""
+
+    def __init__(self, on_progress: Callable[[str], None]) -> None:
+        self.is_cancelled = False
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+        self._received_bytes = 0
+
+    @contextlib.contextmanager
+    def __call__(self, _file_name: str, _size_bytes: int) -> Iterator[Callable[[int], None]]:
+        yield self._add
+
+    def _add(self, size_bytes: int) -> None:
+        if self.is_cancelled:
+            raise errors.DevstackError("The download was cancelled.")
+        with self._lock:
+            steps = self._received_bytes // _PROGRESS_STEP_BYTES
+            self._received_bytes += size_bytes
+            if self._received_bytes // _PROGRESS_STEP_BYTES > steps:
+                self._on_progress(f"  {self._received_bytes // 1_000_000} MB")
+
+
+def _context(scratch: Path, meter: _Meter) -> jgo.maven.MavenContext:
     """Ask the repositories that jgo's own configuration names, a mirror for instance."""
-    context = jgo.maven.MavenContext(repo_cache=scratch, timeout=_READ_TIMEOUT_S)
+    resolver = jgo.maven.PythonResolver(progress_callback=meter)
+    context = jgo.maven.MavenContext(resolver, repo_cache=scratch, timeout=_READ_TIMEOUT_S)
     context.remote_repos.update(jgo.config.GlobalSettings.load().repositories)
     return context
 
