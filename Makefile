@@ -1,0 +1,61 @@
+# Every check has one definition, here; whatever runs checks calls these targets.
+# Needs Python 3.11 or later and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ENGINE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock demo test test-all test-chaos test-containers lint format coverage \
+        compose-up compose-down compose-clean compose-test clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## Make .venv with the locked dependencies and the command .venv/bin/allocation
+
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name one with PYTHON=…")'
+	@echo "Installing into $(VENV) (about a minute the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock:  ## Compile the lock files anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --extra dev pyproject.toml --output-file requirements-dev.lock
+
+demo: install  ## Tell the story on a stack of its own: real Kafka, PostgreSQL, Redis, 10,000 real order lines
+	@$(BIN)/allocation demo
+
+test: install  ## Run the tests; starts the services that they need
+	$(BIN)/python -m pytest
+
+test-all: lint test test-chaos  ## Everything that needs no Docker engine
+
+test-chaos: install  ## The long kill tests
+	$(BIN)/python -m pytest tests/chaos --long
+
+test-containers: install  ## The tests of the adapters on testcontainers (needs a Docker engine)
+	$(BIN)/python -m pytest --stack=containers tests/integration
+
+coverage: install  ## Branch coverage of domain and service layer by their own tests
+	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report=term-missing
+
+lint: install  ## Ruff, mypy and the layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove what was made here, the environment included
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist
