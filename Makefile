@@ -5,7 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-ENGINE ?=
+# docker-compose is the older command, `docker compose` the newer; the file works with both.
+COMPOSE = $(if $(shell command -v docker-compose),docker-compose,docker compose) -p allocation -f docker-compose.kafka.yml
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock demo test test-all test-chaos test-containers lint format coverage \
@@ -29,6 +30,8 @@ lock:  ## Compile the lock files anew (needs uv)
 	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" --extra dev pyproject.toml --output-file requirements-dev.lock
+	echo hatchling | uv pip compile --quiet --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --constraint requirements-dev.lock - --output-file requirements-build.lock
 
 demo: install  ## Tell the story on a stack of its own: real Kafka, PostgreSQL, Redis, 10,000 real order lines
 	@$(BIN)/allocation demo
@@ -43,6 +46,22 @@ test-chaos: install  ## The long kill tests
 
 test-containers: install  ## The tests of the adapters on testcontainers (needs a Docker engine)
 	$(BIN)/python -m pytest --stack=containers tests/integration
+
+compose-up:  ## Build the image, start the whole system in containers, wait until it is healthy
+	$(COMPOSE) up --detach --build
+	@id=$$($(COMPOSE) ps -q api); \
+	for second in $$(seq 60); do \
+	  [ "$$(docker inspect --format '{{.State.Health.Status}}' "$$id")" != healthy ] || exit 0; sleep 1; \
+	done; echo "The API is not healthy; see: $(COMPOSE) logs api" >&2; exit 1
+
+compose-down:  ## Stop that system; its data stay in volumes
+	$(COMPOSE) down --remove-orphans
+
+compose-clean:  ## Stop that system and delete its data
+	$(COMPOSE) down --remove-orphans --volumes
+
+compose-test: install compose-up  ## Tell the story to that system from outside, and kill its parts
+	$(BIN)/python -m pytest -m containers tests/containers
 
 coverage: install  ## Branch coverage of domain and service layer by their own tests
 	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report=term-missing
