@@ -1,23 +1,22 @@
-"""The command line: registers each part, and turns errors that a user can mend into one sentence."""
+"""The command line: registers each part, and turns errors that a user can mend into one sentence.
+
+Starting it must stay quick, so a part imports what is heavy when it runs, not when it is registered.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import allocation
-from allocation import config
-from allocation.entrypoints.cli import services
-from allocation.service_layer import ports
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from allocation.entrypoints.cli import failures, services, stack
 
 app = typer.Typer(
     name="allocation",
     help="Decide which batch of stock serves which order line, over Kafka, exactly once.",
+    epilog="Settings are environment variables ALLOCATION_… or lines of a file `.env` in the working directory.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,21 +39,25 @@ def _main(
     del version
 
 
-_SERVICES: tuple[Callable[..., None], ...] = (services.worker,)
-for command in _SERVICES:
-    app.command(rich_help_panel="Services")(command)
+_STACK = "Local stack"
+app.command(rich_help_panel=_STACK)(stack.up)
+app.command(rich_help_panel=_STACK)(stack.down)
+app.command(rich_help_panel=_STACK)(stack.env)
+
+_SERVICES = "Services"
+app.command(rich_help_panel=_SERVICES)(services.worker)
+app.command(rich_help_panel=_SERVICES)(services.relay)
+app.command(rich_help_panel=_SERVICES)(services.bridge)
+app.command(rich_help_panel=_SERVICES)(services.api)
 
 
 def main() -> None:
-    """Run the command line; exit 2 for a wrong setting, 1 for a service that does not answer."""
+    """Run the command line; exit 2 for what the user got wrong, 1 for what fails otherwise, 130 for Ctrl-C."""
     try:
         app()
-    except config.SettingsError as error:
-        _fail(str(error), status=2)
-    except ports.DependencyDown as error:
-        _fail(str(error), status=1)
-
-
-def _fail(text: str, *, status: int) -> None:
-    typer.echo(f"allocation: {text}", err=True)
-    sys.exit(status)
+    except Exception as error:
+        failure = failures.explain(error)
+        if failure is None:
+            raise
+        typer.echo(f"allocation: {failure.sentence}", err=True)
+        sys.exit(failure.status)

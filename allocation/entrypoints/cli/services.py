@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from allocation import config
-from allocation.entrypoints import logs
+from allocation.entrypoints.cli import starting
+
+# Each part is imported when it runs: the others start without it.
 
 
 def worker() -> None:
     """Handle the commands on the Kafka topics, as a member of the consumer group."""
-    from allocation.entrypoints import worker as entrypoint  # noqa: PLC0415 - the other parts start without it
+    from allocation.entrypoints import worker as entrypoint  # noqa: PLC0415
 
-    settings = config.load()
-    logs.configure(settings)
-    entrypoint.run(settings)
+    entrypoint.run(starting.settings())
+
+
+def relay() -> None:
+    """Send what is in the outbox to Kafka, exactly once; a second one stands by."""
+    from allocation.entrypoints import relay as entrypoint  # noqa: PLC0415
+
+    entrypoint.run(starting.settings())
+
+
+def bridge() -> None:
+    """Forward Redis messages to Kafka, allocations to Redis and shortages by e-mail."""
+    from allocation.entrypoints import bridge as entrypoint  # noqa: PLC0415
+
+    entrypoint.run(starting.settings())
+
+
+def api() -> None:
+    """Serve HTTP: each POST puts its command on Kafka and waits for the outcome."""
+    from allocation.entrypoints.http_api import server  # noqa: PLC0415
+
+    server.run(starting.settings())

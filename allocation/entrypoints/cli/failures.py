@@ -1,0 +1,70 @@
+"""Which errors a user or an operator can mend: those become one sentence, all others are bugs with a traceback."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+USER_ERROR = 2  # the shell's and Typer's own code for wrong usage; a restart alone will not help
+FAILED = 1
+
+
+class Failure(NamedTuple):
+    """What to tell the user, and the exit code."""
+
+    sentence: str
+    status: int
+
+
+def explain(error: BaseException) -> Failure | None:
+    """Return what to say of an error, or None for one that nobody has foreseen."""
+    if isinstance(error, _user_errors()):
+        return Failure(str(error), USER_ERROR)
+    if isinstance(error, _failures()):
+        return Failure(str(error), FAILED)
+    return _of_kafka_settings(error)
+
+
+# Imported when something has failed: what these modules need takes longer to load than all the rest.
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    from allocation import config  # noqa: PLC0415
+    from allocation.adapters.kafka import clients  # noqa: PLC0415
+    from allocation.adapters.postgres import schema  # noqa: PLC0415
+
+    return (config.SettingsError, clients.ForbiddenSetting, schema.NotInitialised)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from allocation import devstack  # noqa: PLC0415
+    from allocation.adapters.avro import registry  # noqa: PLC0415
+    from allocation.adapters.kafka import errors, topics  # noqa: PLC0415
+    from allocation.entrypoints.http_api import listening  # noqa: PLC0415
+    from allocation.service_layer import ports  # noqa: PLC0415
+    from allocation.service_layer.relaying import ports as relaying  # noqa: PLC0415
+
+    return (
+        ports.Retryable,
+        ports.MembershipLost,
+        errors.KafkaRefused,
+        topics.TopicMismatch,
+        registry.SchemaRejected,
+        registry.SchemaNotRegistered,
+        listening.CannotListen,
+        relaying.RelayStopped,
+        devstack.DevstackError,
+    )
+
+
+def _of_kafka_settings(error: BaseException) -> Failure | None:
+    """Explain librdkafka's refusal of its settings, which it checks when a client is made."""
+    import confluent_kafka  # noqa: PLC0415
+
+    if not isinstance(error, confluent_kafka.KafkaException):
+        return None
+    found = error.args[0]
+    if found.code() != confluent_kafka.KafkaError._INVALID_ARG:  # noqa: SLF001 - marks a local code
+        return None
+    return Failure(
+        f"the Kafka client does not take its settings: {found.str()}; see ALLOCATION_KAFKA_CONFIG", USER_ERROR
+    )
