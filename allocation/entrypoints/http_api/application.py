@@ -9,7 +9,7 @@ import fastapi_offline
 from starlette.middleware import Middleware
 
 import allocation
-from allocation.entrypoints.http_api import commands, health, limits, metrics, problems, queries, submitting, waiting
+from allocation.entrypoints.http_api import commands, health, limits, metrics, problems, queries, running, waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -29,8 +29,8 @@ def create(api: parts.Parts) -> fastapi.FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, object]]:
-        with waiters.running():
-            yield {"submitter": submitting.Submitter(api, waiters), "reads": api.reads, "log": api.log}
+        with running.opened(api, waiters) as opened:
+            yield {"running": opened}
 
     # The documentation's own scripts come with the package: it works without the internet.
     app = fastapi_offline.FastAPIOffline(

@@ -9,7 +9,7 @@ import fastapi
 from fastapi import responses
 
 from allocation.domain import commands
-from allocation.entrypoints.http_api import answers, bodies, submitting
+from allocation.entrypoints.http_api import answers, bodies, running, submitting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,5 +91,4 @@ async def change_batch_quantity(
 
 
 async def _submit(command: commands.Command, caller: submitting.Caller, request: fastapi.Request) -> responses.Response:
-    submitter: submitting.Submitter = request.state.submitter
-    return answers.answer(command, await submitter.submit(command, caller))
+    return answers.answer(command, await running.of(request).submitter.submit(command, caller))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import fastapi
 import prometheus_client
 from fastapi import responses
 
+from allocation.entrypoints.http_api import running
 from allocation.service_layer import ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable
 
-    from allocation.entrypoints.http_api import metrics, parts
+    from allocation.entrypoints.http_api import metrics
 
 router = fastapi.APIRouter(tags=["operation"])
 
@@ -28,20 +30,20 @@ async def healthz() -> str:
 
 
 @router.get("/readyz", responses={503: {"description": "One of them does not answer"}})
-def readyz(request: fastapi.Request) -> responses.JSONResponse:
+async def readyz(request: fastapi.Request) -> responses.JSONResponse:
     """Say whether the database and Kafka answer; the schema registry is not needed."""
-    reads: parts.Reads = request.state.reads
-    log: parts.CommandLog = request.state.log
-    state = {
-        "database": _probe(reads.check),
-        "kafka": _probe(lambda: log.check(timeout_s=_PROBE_TIMEOUT_S)),
-    }
-    return responses.JSONResponse(state, 200 if set(state.values()) == {"ok"} else 503)
+    api = running.of(request)
+    database, kafka = await asyncio.gather(
+        _probe(api.read(lambda reads: reads.check(), timeout_s=_PROBE_TIMEOUT_S)),
+        _probe(api.check_kafka(timeout_s=_PROBE_TIMEOUT_S)),
+    )
+    is_ready = database == kafka == "ok"
+    return responses.JSONResponse({"database": database, "kafka": kafka}, 200 if is_ready else 503)
 
 
-def _probe(check: Callable[[], None]) -> str:
+async def _probe(check: Awaitable[None]) -> str:
     try:
-        check()
+        await check
     except ports.Retryable as error:
         return str(error)
     return "ok"

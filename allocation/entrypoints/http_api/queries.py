@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import fastapi
 
-from allocation.entrypoints.http_api import answers
+from allocation.entrypoints.http_api import answers, running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from allocation.entrypoints.http_api import parts
 
 router = fastapi.APIRouter(tags=["reading"])
 
@@ -21,22 +19,19 @@ _RESPONSES: Mapping[int | str, dict[str, Any]] = {
 }
 
 
-# Plain functions: a call that blocks on the database does so in a thread of its own.
 @router.get("/allocations/{orderid:path}", responses={**_RESPONSES})
-def allocations(orderid: str, request: fastapi.Request) -> list[answers.Line]:
+async def allocations(orderid: str, request: fastapi.Request) -> list[answers.Line]:
     """Return the allocated lines of an order."""
-    reads: parts.Reads = request.state.reads
-    lines = reads.allocations(orderid)
+    lines = await running.of(request).read(lambda reads: reads.allocations(orderid))
     if not lines:
         raise fastapi.HTTPException(404, f"no line of order {orderid!r} is allocated")
     return [answers.Line(sku=line.sku, batchref=line.batchref, qty=line.qty) for line in lines]
 
 
 @router.get("/commands/{commandid:path}", responses={**_RESPONSES}, response_model_exclude_unset=True)
-def command(commandid: str, request: fastapi.Request) -> answers.Outcome:
+async def command(commandid: str, request: fastapi.Request) -> answers.Outcome:
     """Return what became of a command, whichever way it came in."""
-    reads: parts.Reads = request.state.reads
-    outcome = reads.outcome(commandid)
+    outcome = await running.of(request).read(lambda reads: reads.outcome(commandid))
     if outcome is None:
         raise fastapi.HTTPException(
             404, f"nothing is known of command {commandid!r}: it was not sent, or was not handled yet"

@@ -35,15 +35,22 @@ def run(settings: config.Settings) -> None:
 
 def serve(settings: config.Settings, stop: threading.Event) -> None:
     """Serve until `stop` is set."""
-    with listening.open_socket(settings.http_host, settings.http_port) as sock, bootstrap.api(settings) as opened:
-        api = parts.Parts(
+    with listening.open_socket(settings.http_host, settings.http_port) as sock, composed(settings) as api:
+        _Server(application.create(api), stop, wait_s=settings.http_timeout_s).run([sock])
+    _log.info("api.stopped")
+
+
+@contextlib.contextmanager
+def composed(settings: config.Settings) -> Iterator[parts.Parts]:
+    """Open all that the API is made of; raises `DependencyDown` when the database does not answer."""
+    with bootstrap.api(settings) as opened:
+        yield parts.Parts(
             log=opened.log,
             envelopes=opened.envelopes,
             reads=parts.DatabaseReads(opened.connect),
             hints=opened.hints,
             timeout_s=settings.http_timeout_s,
         )
-        _Server(application.create(api), stop, wait_s=settings.http_timeout_s).run([sock])
 
 
 class _Server(uvicorn.Server):

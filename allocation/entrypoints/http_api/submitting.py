@@ -7,17 +7,14 @@ The order matters: the waiter is registered before anything else, so that no out
 from __future__ import annotations
 
 import asyncio
-import functools
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_thread
 import structlog
 
-from allocation.entrypoints.http_api import parts
+from allocation.entrypoints.http_api import hands, parts
 from allocation.service_layer import messages, ports, reading
 
 if TYPE_CHECKING:
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
 
 # Of the time that a call has: the look for an earlier call with the same key must leave time to send the command.
 _LOOK_SHARE = 0.5
-# Calls in a thread of their own until Kafka has their command; thousands a second at a few milliseconds each.
-_SENDERS = 64
 
 _log = structlog.get_logger()
 
@@ -50,7 +45,7 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Untaken:
-    """Kafka did not acknowledge it in time; it may have it all the same if it was sent."""
+    """Kafka did not acknowledge it in time; it may have it all the same."""
 
     commandid: str
     error: str
@@ -75,57 +70,63 @@ class Caller:
 
 
 class Submitter:
-    """Submits for one event loop."""
+    """Submits for one event loop; what blocks is left to the hands."""
 
-    def __init__(self, api: parts.Parts, waiters: waiting.Waiters) -> None:
-        self._log = api.log
-        self._envelopes = api.envelopes
-        self._reads = api.reads
-        self._timeout_s = api.timeout_s
+    def __init__(
+        self, api: parts.Parts, waiters: waiting.Waiters, *, database: hands.Hands, kafka: hands.Hands
+    ) -> None:
+        self._api = api
         self._waiters = waiters
-        self._senders = anyio.CapacityLimiter(_SENDERS)
+        self._database = database
+        self._kafka = kafka
 
     async def submit(self, command: commands.Command, caller: Caller) -> Answer:
         """Send the command unless an earlier call did, and return what is known of it when the time is over."""
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        began = asyncio.get_running_loop().time()
+        deadline = began + self._api.timeout_s
         commandid = caller.key or str(uuid.uuid4())
-        message = self._envelopes.command(
+        message = self._message(command, commandid, caller)
+        digest = reading.digest(message.topic, message.value)
+        with self._waiters.expect(commandid) as arrival:
+            if caller.key:  # an id just made up is nobody's
+                outcome = await self._known(commandid, began + self._api.timeout_s * _LOOK_SHARE)
+                if outcome is not None:
+                    return _answer(outcome, digest)
+            try:
+                at = await self._send(message, deadline)
+            except ports.DependencyDown as error:
+                return Untaken(commandid, str(error))
+            outcome = await _until(deadline, arrival)
+        return Pending(commandid, at) if outcome is None else _answer(outcome, digest)
+
+    def _message(self, command: commands.Command, commandid: str, caller: Caller) -> messages.OutboxMessage:
+        return self._api.envelopes.command(
             command,
             id=messages.MessageId(parts.SOURCE, commandid),
             time=datetime.now(UTC),
             no_grace=True,
             traceparent=caller.traceparent,
         )
-        digest = reading.digest(message.topic, message.value)
-        with self._waiters.expect(commandid) as arrival:
-            outcome = await self._known(commandid) if caller.key else None  # an id just made up is nobody's
-            if outcome is not None:
-                return _answer(outcome, digest)
-            try:
-                at = await self._send(message, deadline)
-            except ports.Retryable as error:
-                return Untaken(commandid, str(error))
-            outcome = await _until(deadline, arrival)
-        return Pending(commandid, at) if outcome is None else _answer(outcome, digest)
 
-    async def _known(self, commandid: str) -> views.CommandOutcome | None:
-        look = functools.partial(self._reads.outcomes, (commandid,))
-        with anyio.move_on_after(self._timeout_s * _LOOK_SHARE):
-            try:
-                return (await anyio.to_thread.run_sync(look, abandon_on_cancel=True)).get(commandid)
-            except ports.Retryable as error:
-                _log.warning("api.inbox.unreachable", commandid=commandid, error=str(error))
-        return None  # the worker knows what it has handled: sent twice is handled once
+    async def _known(self, commandid: str, deadline: float) -> views.CommandOutcome | None:
+        try:
+            found = await self._database.do(lambda: self._api.reads.outcomes((commandid,)), deadline=deadline)
+        except ports.Retryable as error:
+            # Not a reason to turn the call away: the worker knows, and what is sent twice is handled once.
+            _log.warning("api.inbox.unreachable", commandid=commandid, error=str(error))
+            return None
+        return found.get(commandid)
 
     async def _send(self, message: messages.OutboxMessage, deadline: float) -> parts.Coordinates:
-        timeout_s = max(deadline - asyncio.get_running_loop().time(), 0)
-        send = functools.partial(self._log.send, message, timeout_s=timeout_s)
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await anyio.to_thread.run_sync(send, abandon_on_cancel=True, limiter=self._senders)
-        except TimeoutError as error:
-            problem = f"no acknowledgement within {self._timeout_s:g} s"
-            raise ports.DependencyDown(problem) from error
+        loop = asyncio.get_running_loop()
+
+        def send() -> parts.Coordinates:
+            remaining_s = deadline - loop.time()
+            if remaining_s <= 0:
+                raise ports.DependencyDown("too many calls wait for it; this one was not sent")
+            return self._api.log.send(message, timeout_s=remaining_s)
+
+        return await self._kafka.do(send, deadline=deadline + hands.LAST_WORD_S)
 
 
 async def _until(deadline: float, arrival: asyncio.Future[views.CommandOutcome]) -> views.CommandOutcome | None:
