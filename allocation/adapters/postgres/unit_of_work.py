@@ -88,9 +88,9 @@ class PostgresUnitOfWork:
             skus = {command.sku for command in named if command.sku is not None}
             refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
             queues = self._lock(refs, skus)
-            waiting = [message.command for message in self._parked.load(queues)]
-            self._inbox.load([message.id for message in claimed])
-            self._load(skus, named, waiting)
+            waiting = tuple(self._parked.load(queues))  # what becomes of these may be written, too
+            self._inbox.load([message.id for message in (*claimed, *waiting)])
+            self._load(skus, named, [message.command for message in waiting])
 
     def inbox_entry(self, id: messages.MessageId) -> unit_of_work.InboxEntry | None:  # noqa: A002 - CloudEvents' word
         """Return what became of a claimed message's identity."""
