@@ -52,6 +52,13 @@ def create(url: str, *, pool_size: int = 5) -> sqlalchemy.Engine:
 
 
 @contextlib.contextmanager
+def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
+    """Lend a connection whose every statement sees what is committed by then, without a transaction around it."""
+    with translated_errors(), engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        yield connection
+
+
+@contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
     """Turn the driver's errors into the fates that the service layer knows; all others pass as they are."""
     try:
