@@ -1,0 +1,180 @@
+"""The Kafka side of one shard of the relay: messages and their checkpoint, together or not at all.
+
+The fence is the transactional id (KIP-98): since `open_log` has returned, no other relay of the shard
+can commit, and what it had left open is decided. A transaction whose commit is not confirmed is never
+repeated here: the outcome is unknown, and the checkpoint of the next `open_log` tells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka
+
+from allocation.adapters.kafka import errors, relay_checkpoints
+from allocation.service_layer import kill_points
+from allocation.service_layer import ports as outside
+from allocation.service_layer.relaying import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from allocation.adapters.kafka import clients
+    from allocation.service_layer.relaying import checkpoints
+
+INIT_TIMEOUT_S = 10.0
+# Kafka aborts by itself what a dead relay has left open: until then, readers of committed records wait behind it.
+# A pass takes 50 ms; a broker that restarts in between, some seconds.
+TRANSACTION_TIMEOUT_S = 15.0
+COMMIT_TIMEOUT_S = 15.0
+_ROOM_TIMEOUT_S = 0.1
+_ANY_PARTITION = -1
+
+_Error = confluent_kafka.KafkaError
+
+# What Kafka says to a producer whose place another has taken, or whose transaction took too long.
+_FENCED = frozenset({_Error._FENCED, _Error.INVALID_PRODUCER_EPOCH, _Error.INVALID_PRODUCER_ID_MAPPING})  # noqa: SLF001 - the client's own codes begin so
+
+# What no repetition changes for this message. A topic that is missing is none of these: someone will make it.
+_REFUSED = frozenset(
+    {
+        _Error.MSG_SIZE_TOO_LARGE,
+        _Error.RECORD_LIST_TOO_LARGE,
+        _Error.INVALID_RECORD,
+        _Error.INVALID_TIMESTAMP,
+        _Error.POLICY_VIOLATION,
+        _Error._UNKNOWN_PARTITION,  # noqa: SLF001
+        _Error._INVALID_ARG,  # noqa: SLF001
+    }
+)
+
+# Consequences of another failure, which is reported too.
+_CONSEQUENCES = frozenset({_Error._PURGE_QUEUE, _Error._PURGE_INFLIGHT})  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def open_log(
+    config: clients.ClientConfig, *, topic: str, shard: int, transactional_id: str
+) -> Iterator[RelayTransactions]:
+    """Fence every other relay of the shard off and settle its transaction; raises `DependencyDown`."""
+    log = RelayTransactions(config, topic=topic, shard=shard, transactional_id=transactional_id)
+    try:
+        log.fence()
+        yield log
+    finally:
+        log.close()
+
+
+class RelayTransactions:
+    """Implements `relaying.ports.TransactionLog`."""
+
+    def __init__(self, config: clients.ClientConfig, *, topic: str, shard: int, transactional_id: str) -> None:
+        self._config = config
+        self._topic = topic
+        self._shard = shard
+        self._failure: confluent_kafka.KafkaError | None = None
+        self._failed_topic: str | None = None
+        self._producer = confluent_kafka.Producer(
+            config.producer(
+                **{
+                    "transactional.id": transactional_id,
+                    "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1000),
+                    "delivery.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1000),
+                    # How long the client waits while Kafka still completes the last transaction (default: 100 ms).
+                    "retry.backoff.ms": 1,
+                    "on_delivery": self._note_failure,
+                    "delivery.report.only.error": True,
+                }
+            )
+        )
+
+    def fence(self) -> None:
+        """Become the only producer of the shard."""
+        with self._translated():
+            self._producer.init_transactions(INIT_TIMEOUT_S)
+
+    def last_checkpoint(self) -> checkpoints.Checkpoint | None:
+        """Return the checkpoint of the last committed transaction, if there is any."""
+        return relay_checkpoints.last(self._config, topic=self._topic, partition=self._shard)
+
+    def send(self, rows: Sequence[ports.Row], checkpoint: checkpoints.Checkpoint) -> None:
+        """Send the rows and the checkpoint in one transaction; returns once it is committed."""
+        with self._translated():
+            self._producer.begin_transaction()
+            self._produce(rows)
+            kill_points.reached("relay.after_produce")
+            self._put(self._topic, self._shard, b"%d" % self._shard, checkpoint.to_json(), None)
+            self._producer.flush(COMMIT_TIMEOUT_S)
+            kill_points.reached("relay.before_commit")
+            self._commit()
+
+    def close(self) -> None:
+        """Drop what was not sent; an open transaction is left to be aborted."""
+        self._producer.purge()
+        self._producer.close()
+
+    def _produce(self, rows: Sequence[ports.Row]) -> None:
+        put = self._put
+        for row_id, topic, partition, key, value, headers in rows:
+            try:
+                put(topic, _ANY_PARTITION if partition is None else partition, key, value, _headers(headers))
+            except (TypeError, ValueError) as error:
+                raise ports.Refused(f"row {row_id} is no message for Kafka: {error}") from error
+
+    def _put(self, topic: str, partition: int, key: Any, value: Any, headers: Any) -> None:
+        """Give a message to the client, once it has room for it."""
+        while True:
+            try:
+                self._producer.produce(topic, value, key, partition, headers=headers)
+            except BufferError:
+                self._producer.poll(_ROOM_TIMEOUT_S)
+            else:
+                return
+
+    def _commit(self) -> None:
+        """Ask for the commit until the answer is definite, or time is up."""
+        deadline = time.monotonic() + COMMIT_TIMEOUT_S
+        while True:
+            try:
+                self._producer.commit_transaction(max(0.1, deadline - time.monotonic()))
+            except confluent_kafka.KafkaException as exception:
+                error = errors.kafka_error(exception)
+                if not error.retriable() or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+    def _note_failure(self, error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
+        if error is not None and self._failure is None and error.code() not in _CONSEQUENCES:
+            self._failure, self._failed_topic = error, message.topic()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except confluent_kafka.KafkaException as exception:
+            raise self._fate(errors.kafka_error(exception)) from exception
+
+    def _fate(self, error: confluent_kafka.KafkaError) -> Exception:
+        """Return what an error means; what went wrong with a message says more than that its transaction failed."""
+        cause = self._failure or error
+        servers = self._config.bootstrap_servers
+        if _FENCED & {error.code(), cause.code()}:
+            return ports.Superseded(f"Kafka at {servers} has fenced off this relay: {error.str()}")
+        if cause.code() in _REFUSED:
+            return ports.Refused(f"Kafka refuses it for {self._failed_topic}: {cause.str()} ({cause.name()})")
+        return outside.DependencyDown(str(errors.failure(self._action(), cause, servers=servers)))
+
+    def _action(self) -> str:
+        return f"send to topic {self._failed_topic}" if self._failed_topic else "relay in a transaction"
+
+
+def _headers(text: str) -> list[tuple[str, Any]]:
+    """Return headers as the client takes them; ASCII text without escapes is the bytes that it stands for."""
+    pairs = json.loads(text)
+    if "\\" not in text and text.isascii():
+        return list(map(tuple, pairs))
+    return [(name, None if value is None else value.encode("latin-1")) for name, value in pairs]

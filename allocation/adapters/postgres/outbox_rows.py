@@ -1,0 +1,204 @@
+"""The unsent rows of one shard, and their deletion.
+
+Every change here is a compare-and-set on the shard's incarnation and number of passes, so that a relay
+which was overtaken changes nothing, and a restored database with the same ids loses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from allocation.adapters.postgres import dedicated
+from allocation.adapters.postgres import engine as postgres
+from allocation.service_layer.relaying import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import sqlalchemy
+
+    from allocation.service_layer.relaying import checkpoints
+
+# What a pass may hold: it is in memory twice, here and in the Kafka client.
+MAX_BYTES = 16 * 1024 * 1024
+
+# A queue's statistics are always those of another moment: the planner took ten rows for all there were, and sorted
+# 200,000 of them for each pass (200 ms; 10 ms in the order of the index). So the index it is.
+_PLAN = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off"
+
+_STATE = """
+SELECT i.database_id::text, i.incarnation::text, s.passes, s.checkpointed,
+    EXISTS (SELECT FROM outbox AS o WHERE o.shard = s.shard AND o.quarantined IS NOT NULL)
+FROM instance AS i CROSS JOIN relay_shards AS s WHERE s.shard = %s
+"""
+
+_BEHIND = """
+EXISTS (
+    SELECT FROM outbox AS q
+    WHERE q.shard = o.shard AND q.quarantined IS NOT NULL AND q.sku = o.sku AND q.id < o.id
+)
+"""
+
+# The first row comes however large it is.
+_READ = f"""
+SELECT id, topic, partition, key, value, headers FROM (
+    SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before FROM (
+        SELECT id, topic, partition, key, value, headers,
+            coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0) + octet_length(headers) AS bytes
+        FROM outbox AS o WHERE shard = %s AND quarantined IS NULL AND NOT {_BEHIND}
+        ORDER BY id LIMIT %s
+    ) AS first_rows
+) AS sized_rows WHERE bytes_before < %s
+"""  # noqa: S608 - no text from outside
+
+_COUNT = """
+SELECT count(*) FROM unnest(%s::bigint[], %s::bigint[]) AS run (first, last)
+JOIN outbox AS o ON o.id BETWEEN run.first AND run.last WHERE o.shard = %s
+"""
+
+_SETTLE = """
+WITH pass AS (
+    UPDATE relay_shards SET passes = passes + 1
+    WHERE shard = %s AND passes = %s AND EXISTS (SELECT FROM instance WHERE incarnation = %s::uuid)
+    RETURNING shard
+), sent AS (
+    DELETE FROM outbox AS o USING pass, unnest(%s::bigint[], %s::bigint[]) AS run (first, last)
+    WHERE o.shard = pass.shard AND o.id BETWEEN run.first AND run.last
+    RETURNING o.id
+)
+SELECT (SELECT count(*) FROM pass), (SELECT count(*) FROM sent)
+"""
+
+_QUARANTINE = """
+WITH shard AS (
+    SELECT shard FROM relay_shards
+    WHERE shard = %s AND passes = %s AND EXISTS (SELECT FROM instance WHERE incarnation = %s::uuid)
+    FOR UPDATE
+), refused AS (
+    UPDATE outbox AS o SET quarantined = %s FROM shard
+    WHERE o.id = %s AND o.shard = shard.shard AND o.quarantined IS NULL
+    RETURNING o.shard, o.sku, o.id
+), behind AS (
+    UPDATE outbox AS o SET quarantined = 'behind row ' || refused.id FROM refused
+    WHERE o.shard = refused.shard AND o.sku = refused.sku AND o.id > refused.id AND o.quarantined IS NULL
+    RETURNING o.id
+)
+SELECT (SELECT count(*) FROM shard), (SELECT count(*) FROM refused) + (SELECT count(*) FROM behind)
+"""
+
+# Rows that came later, of a sku that is held back: marked, so that the scan does not meet them again and again.
+_LOCK_SHARD = "SELECT FROM relay_shards WHERE shard = %s FOR UPDATE"
+_HOLD_BACK = f"""
+UPDATE outbox SET quarantined = 'behind an earlier row of its sku' WHERE id IN (
+    SELECT id FROM (
+        SELECT * FROM outbox WHERE shard = %s AND quarantined IS NULL ORDER BY id LIMIT %s
+    ) AS o WHERE {_BEHIND}
+)
+"""  # noqa: S608 - no text from outside
+_RELEASE = """
+UPDATE outbox AS o SET quarantined = NULL FROM outbox AS q
+WHERE q.id = %s AND o.shard = q.shard AND o.quarantined IS NOT NULL
+    AND (o.id = q.id OR (o.sku = q.sku AND o.id > q.id))
+"""
+
+
+class OutboxRows:
+    """Implements `relaying.ports.Outbox` for one shard, on a connection of its own."""
+
+    def __init__(self, connection: Any, *, shard: int) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._shard = shard
+        self._has_quarantined = False
+        with postgres.translated_errors():
+            self._cursor.execute(_PLAN)
+
+    def state(self) -> ports.ShardState:
+        """Return the state of the shard; raises `RelayStopped` when there is no such shard."""
+        with postgres.translated_errors():
+            self._cursor.execute(_STATE, (self._shard,))
+            row = self._cursor.fetchone()
+        if row is None:
+            raise ports.RelayStopped(f"the database has no relay shard {self._shard}; run `allocation init`")
+        database_id, incarnation, passes, is_checkpointed, self._has_quarantined = row
+        return ports.ShardState(
+            database_id=database_id, incarnation=incarnation, passes=passes, is_checkpointed=is_checkpointed
+        )
+
+    def read(self, *, limit: int) -> ports.Window:
+        """Return the first unsent rows in id order, at most `limit` and `MAX_BYTES`."""
+        with postgres.translated_errors():
+            if self._has_quarantined:
+                self._hold_back(limit)
+            self._cursor.execute(_READ, (self._shard, limit, MAX_BYTES))
+            rows = self._cursor.fetchall()
+        return ports.Window(rows, is_cut=_is_cut(rows, limit), state=self.state())
+
+    def count(self, checkpoint: checkpoints.Checkpoint) -> int:
+        """Return how many of the rows of this pass are there."""
+        with postgres.translated_errors():
+            self._cursor.execute(_COUNT, (*_bounds(checkpoint), self._shard))
+            (count,) = self._cursor.fetchone()
+        return int(count)
+
+    def settle(self, checkpoint: checkpoints.Checkpoint) -> int:
+        """Delete the rows of this pass and count it; return how many rows there were."""
+        guard = (self._shard, checkpoint.number - 1, checkpoint.incarnation)
+        with postgres.translated_errors():
+            self._cursor.execute(_SETTLE, (*guard, *_bounds(checkpoint)))
+            is_next, count = self._cursor.fetchone()
+        self._check(is_next)
+        return int(count)
+
+    def quarantine(self, row_id: int, *, reason: str, state: ports.ShardState) -> int:
+        """Set a row aside, with those of its sku that come after it; return how many rows."""
+        guard = (self._shard, state.passes, state.incarnation)
+        with postgres.translated_errors():
+            self._cursor.execute(_QUARANTINE, (*guard, reason, row_id))
+            is_current, count = self._cursor.fetchone()
+        self._check(is_current)
+        return int(count)
+
+    def _hold_back(self, limit: int) -> None:
+        with _transaction(self._connection):
+            self._cursor.execute(_LOCK_SHARD, (self._shard,))
+            self._cursor.execute(_HOLD_BACK, (self._shard, limit))
+
+    def _check(self, is_ours: int) -> None:
+        if not is_ours:
+            raise ports.Superseded(f"shard {self._shard} was changed by another relay")
+
+
+def release(engine: sqlalchemy.Engine, *, row_id: int) -> int:
+    """Let a quarantined row, and those of its sku behind it, be sent after all; return how many rows."""
+    with postgres.translated_errors(), dedicated.connection(engine) as connection, _transaction(connection):
+        cursor = connection.cursor()
+        # The relay holds rows back under the same locks: none may be marked that nothing stands before any more.
+        cursor.execute("SELECT FROM relay_shards ORDER BY shard FOR UPDATE")
+        cursor.execute(_RELEASE, (row_id,))
+        return int(cursor.rowcount)
+
+
+@contextlib.contextmanager
+def _transaction(connection: Any) -> Iterator[None]:
+    connection.autocommit = False
+    try:
+        with connection:
+            yield
+    finally:
+        connection.autocommit = True
+
+
+def _is_cut(rows: Sequence[ports.Row], limit: int) -> bool:
+    """Tell whether one of the limits ended the rows, and not their end."""
+    return len(rows) == limit or sum(map(_bytes_of, rows)) >= MAX_BYTES
+
+
+def _bytes_of(row: ports.Row) -> int:
+    *_, key, value, headers = row
+    return len(key or b"") + len(value or b"") + len(headers)
+
+
+def _bounds(checkpoint: checkpoints.Checkpoint) -> tuple[list[int], list[int]]:
+    return [run.first for run in checkpoint.runs], [run.last for run in checkpoint.runs]

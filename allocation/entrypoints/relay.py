@@ -1,0 +1,57 @@
+"""The relay's process: one thread for each shard of the outbox."""
+
+from __future__ import annotations
+
+from concurrent import futures
+from typing import TYPE_CHECKING
+
+import structlog
+
+from allocation import bootstrap
+from allocation.entrypoints import stopping
+from allocation.service_layer import ports
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from allocation import config
+
+log = structlog.get_logger()
+
+_RETRY_S = 1.0  # how often a database that does not answer at the start is asked again
+
+
+def run(settings: config.Settings) -> None:
+    """Relay every shard until SIGTERM or Ctrl-C; raises `RelayStopped` when a person has to decide."""
+    serve(settings, stopping.on_signal())
+
+
+def serve(settings: config.Settings, stop: threading.Event) -> None:
+    """Relay every shard until the event is set, or until one of them cannot go on: then all stop."""
+    shards = _shards(settings, stop)
+    if not shards:
+        return
+    with futures.ThreadPoolExecutor(len(shards), thread_name_prefix="relay") as pool:
+        running = [pool.submit(bootstrap.relay(settings, shard=shard).run, stop) for shard in shards]
+        try:
+            futures.wait(running, return_when=futures.FIRST_EXCEPTION)
+        finally:
+            stop.set()
+    for shard in running:
+        shard.result()
+    log.info("relay.stopped", shards=len(shards))
+
+
+def _shards(settings: config.Settings, stop: threading.Event) -> Sequence[int]:
+    """Ask the database for the shards until it answers."""
+    is_down = False
+    while not stop.is_set():
+        try:
+            return bootstrap.relay_shards(settings)
+        except ports.Retryable as error:
+            if not is_down:
+                log.warning("relay.paused", error=str(error))
+            is_down = True
+            stop.wait(_RETRY_S)
+    return ()

@@ -1,0 +1,37 @@
+"""Places at which a test may end this process by SIGKILL; without the environment variable they do nothing.
+
+A guarantee that holds under `kill -9` between any two instructions is tested where it is most likely to
+break: between a commit here and a commit there. `ALLOCATION_KILL_POINT=relay.after_commit` ends the
+process when it first gets to that place, `ALLOCATION_KILL_POINT=relay.after_commit:3` the third time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VARIABLE = "ALLOCATION_KILL_POINT"
+
+
+def reached(name: str) -> None:
+    """Say that the program is at the place of this name; does not return if a test wants it to die here."""
+    wanted, strikes_at = _wanted()
+    if name == wanted and next(_passes()) == strikes_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@cache
+def _wanted() -> tuple[str, int]:
+    name, _, count = os.environ.get(VARIABLE, "").partition(":")
+    return name, int(count or 1)
+
+
+@cache
+def _passes() -> Iterator[int]:
+    return itertools.count(1)

@@ -1,0 +1,111 @@
+"""Be the relay of one shard, or stand by for it, through outages of everything.
+
+The lease decides who should relay, Kafka's fence who can. After any error past the beginning of a
+transaction its outcome is unknown: everything is opened anew, and recovery decides.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from allocation.service_layer import ports as outside
+from allocation.service_layer.relaying import passes, ports
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+log = structlog.get_logger()
+
+LEASE_S = 3.0  # a standby works this long after the active one has died; three commits that take their time
+RENEW_S = LEASE_S / 3  # two renewals may fail before the lease is lost
+STANDBY_S = 0.5  # a standby asks the database this often
+SLOW_POLL_S = 1.0  # the safety net for hints that were missed
+STOP_CHECK_S = 0.2  # how soon a stop is noticed while nothing arrives
+# A transaction costs the broker 3 ms of processor time however small it is: a hundred a second at most.
+SHORTEST_INTERVAL_S = 0.01
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 3.0  # a service that is back is noticed about as soon as a person would notice it
+
+
+class Duty:
+    """Runs in one thread until told to stop; the pass in hand is finished first."""
+
+    def __init__(self, *, shard: int, connect: Callable[[], AbstractContextManager[ports.Desk]]) -> None:
+        self._shard = shard
+        self._connect = connect
+        self._size = passes.PassSize()
+        self._pause_s = _FIRST_PAUSE_S
+        self._status = ""
+        self._renew_at = 0.0
+
+    def run(self, stopping: threading.Event) -> None:
+        """Relay or stand by; raises `RelayStopped` when a person has to decide."""
+        while not stopping.is_set():
+            try:
+                with self._connect() as desk:
+                    self._serve(desk, stopping)
+            except ports.Refused:
+                continue
+            except outside.Retryable as error:
+                status = "superseded" if isinstance(error, ports.Superseded) else "paused"
+                self._note(status, level="warning", error=str(error))
+                stopping.wait(self._next_pause_s())
+
+    def _serve(self, desk: ports.Desk, stopping: threading.Event) -> None:
+        if not self._await_lease(desk.lease, stopping):
+            return
+        with desk.open_log() as transactions:
+            relay = passes.ShardRelay(shard=self._shard, outbox=desk.outbox, transactions=transactions, size=self._size)
+            self._relay(relay, desk, stopping)
+        desk.lease.release()
+
+    def _await_lease(self, lease: ports.Lease, stopping: threading.Event) -> bool:
+        while not stopping.is_set():
+            if lease.acquire():
+                self._renew_at = time.monotonic() + RENEW_S
+                return True
+            self._note("standby")
+            stopping.wait(STANDBY_S)
+        return False
+
+    def _relay(self, relay: passes.ShardRelay, desk: ports.Desk, stopping: threading.Event) -> None:
+        settled = relay.recover()
+        while not stopping.is_set():
+            self._keep(desk.lease)
+            started = time.monotonic()
+            passed = relay.run_pass()
+            self._note("active", rows_settled=settled)
+            self._pause_s = _FIRST_PAUSE_S
+            if not passed.is_behind:
+                self._rest(desk.hints, stopping)
+                stopping.wait(max(0.0, started + SHORTEST_INTERVAL_S - time.monotonic()))
+
+    def _rest(self, hints: ports.Hints, stopping: threading.Event) -> None:
+        """Wait for a hint that there are rows, but not for long."""
+        deadline = time.monotonic() + SLOW_POLL_S
+        while not stopping.is_set() and (left_s := deadline - time.monotonic()) > 0:
+            if hints.wait(min(left_s, STOP_CHECK_S)):
+                return
+
+    def _keep(self, lease: ports.Lease) -> None:
+        if time.monotonic() < self._renew_at:
+            return
+        if not lease.renew():
+            raise ports.Superseded(f"the lease of relay shard {self._shard} has been taken by another relay")
+        self._renew_at = time.monotonic() + RENEW_S
+
+    def _next_pause_s(self) -> float:
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that two do not meet again and again
+
+    def _note(self, status: str, *, level: str = "info", **details: object) -> None:
+        """Log a change of status, and nothing while it stays the same."""
+        if status != self._status:
+            self._status = status
+            getattr(log, level)(f"relay.{status}", shard=self._shard, **details)
