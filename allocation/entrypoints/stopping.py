@@ -11,17 +11,22 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def on_signal() -> threading.Event:
-    """Return an event that is set at the first signal; to be called from the main thread."""
+def on_signal(*, at_second: Callable[[], None] = lambda: None) -> threading.Event:
+    """Return an event that is set at the first signal; to be called from the main thread.
+
+    `at_second` is called when the process ends at a second one, and must be quick.
+    """
     stopping = threading.Event()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if stopping.is_set():
+            at_second()
             os._exit(128 + number)
         stopping.set()
 

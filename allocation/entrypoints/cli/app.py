@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import allocation
-from allocation.entrypoints.cli import failures, services, stack
+from allocation.entrypoints.cli import failures, services, setup, stack
 
 app = typer.Typer(
     name="allocation",
@@ -32,6 +32,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback
 
 @app.callback()
 def _main(
+    *,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
     ] = False,
@@ -44,7 +45,11 @@ app.command(rich_help_panel=_STACK)(stack.up)
 app.command(rich_help_panel=_STACK)(stack.down)
 app.command(rich_help_panel=_STACK)(stack.env)
 
+_INSTALLATION = "Installation"
+app.command(rich_help_panel=_INSTALLATION)(setup.init)
+
 _SERVICES = "Services"
+app.command(rich_help_panel=_SERVICES)(services.run)
 app.command(rich_help_panel=_SERVICES)(services.worker)
 app.command(rich_help_panel=_SERVICES)(services.relay)
 app.command(rich_help_panel=_SERVICES)(services.bridge)

@@ -32,7 +32,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from allocation.adapters.kafka import clients  # noqa: PLC0415
     from allocation.adapters.postgres import schema  # noqa: PLC0415
 
-    return (config.SettingsError, clients.ForbiddenSetting, schema.NotInitialised)
+    return (config.SettingsError, clients.BadSetting, schema.NotInitialised)
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import typer
+
 from allocation.entrypoints.cli import starting
 
 # Each part is imported when it runs: the others start without it.
+
+
+def run() -> None:
+    """Run worker, relay, bridge and API together, for small installations.
+
+    Each is a process of its own that is started again when it dies. SIGTERM or Ctrl-C stops them in
+    order, a second one at once. A part that rejects the settings (exit code 2) stops all.
+    """
+    from allocation.entrypoints.cli import supervising  # noqa: PLC0415
+
+    raise typer.Exit(supervising.run(starting.settings()))
 
 
 def worker() -> None:

@@ -1,0 +1,168 @@
+"""Keep the parts of the service running as child processes, each started again when it dies.
+
+Processes, not threads: a part that crashes takes no other one with it. None outlives this process,
+however it ends. What they print goes where ours goes, as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from allocation.devstack import children
+from allocation.entrypoints import stopping
+from allocation.entrypoints.cli import failures, membership
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping, Sequence
+
+    from allocation import config
+
+# In the order of their start. They are stopped the other way round: the ways in are closed first, and the relay
+# sends on what the worker did last.
+_PARTS = ("relay", "worker", "bridge", "api")
+
+# How soon the death of a part is noticed.
+_POLL_INTERVAL_S = 0.1
+# A crash that does not repeat costs little; one that does must not keep the machine busy.
+FIRST_BACKOFF_S = 0.5
+LAST_BACKOFF_S = 30.0
+# A part that has run for so long was well; its next crash is a first one again.
+_WELL_AFTER_S = 60.0
+# The API takes the longest: a call in hand is answered in 5 s, unless it is set otherwise.
+_PATIENCE_S = 8.0
+# Below the 30 s that Kubernetes, compose and systemd give or may be given; then the rest is killed, which is as safe.
+_STOP_TIMEOUT_S = 25.0
+
+_STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
+# The second: it was told to stop before it had begun to listen for that.
+_CLEAN = frozenset({0, -signal.SIGTERM})
+
+log = structlog.get_logger()
+
+
+def run(settings: config.Settings) -> int:
+    """Run all parts until SIGTERM or Ctrl-C; return the exit code."""
+    with membership.held_name(settings.consumer_group) as name:
+        environment = {**os.environ, "ALLOCATION_CONSUMER_INSTANCE_ID": settings.consumer_instance_id or name}
+        parts = [Part(name, _command(name), environment) for name in _PARTS]
+        stop = stopping.on_signal(at_second=lambda: _kill(parts))
+        try:
+            return supervise(parts, stop)
+        finally:
+            _kill(parts)
+
+
+def supervise(parts: Sequence[Part], stop: threading.Event) -> int:
+    """Keep the parts running until the event is set, or until one says that its settings are wrong.
+
+    Returns the exit code: 0 if all have stopped cleanly, 2 for wrong settings, else 1.
+    """
+    status = 0
+    while not (stop.is_set() or status):
+        for part in parts:
+            part.look_after()
+        if any(part.is_hopeless for part in parts):
+            status = failures.USER_ERROR
+        stop.wait(_POLL_INTERVAL_S)
+    was_clean = _stop_in_order(tuple(reversed(parts)))
+    return status or (0 if was_clean else failures.FAILED)
+
+
+@dataclass(slots=True)
+class Part:
+    """One part: its process, or when that will be started again."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    is_hopeless: bool = False
+    """It has rejected its settings: another start would end the same way."""
+    _started_at: float = 0.0
+    _start_at: float = field(default=0.0)
+    _backoff_s: float = FIRST_BACKOFF_S
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process exists."""
+        return self.process is not None and self.process.poll() is None
+
+    def look_after(self) -> None:
+        """Start the part when it is time for that; plan a new start when it has died."""
+        if self.process is None:
+            if time.monotonic() >= self._start_at:
+                self._start()
+        elif not self.is_running:
+            self._note_end(self.process.returncode)
+            self.process = None
+
+    def _start(self) -> None:
+        self._started_at = time.monotonic()
+        self.process = children.spawn(
+            self.command,
+            environment=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=_STANDARD_OUTPUT,
+            stderr=_STANDARD_ERROR,
+        )
+        log.info("run.part_started", part=self.name, pid=self.process.pid)
+
+    def _note_end(self, exit_code: int) -> None:
+        self.is_hopeless = exit_code == failures.USER_ERROR
+        if self.is_hopeless:
+            log.error("run.part_rejects_settings", part=self.name)
+            return
+        now = time.monotonic()
+        if now - self._started_at >= _WELL_AFTER_S:
+            self._backoff_s = FIRST_BACKOFF_S
+        log.error("run.part_died", part=self.name, exit_code=exit_code, restart_in_s=self._backoff_s)
+        self._start_at = now + self._backoff_s
+        self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
+
+
+def _command(part: str) -> tuple[str, ...]:
+    # -P: a folder in the working directory that is called like the package is not the package.
+    return (sys.executable, "-P", "-m", "allocation", part)
+
+
+def _stop_in_order(parts: Sequence[Part]) -> bool:
+    """Stop one after the other; say whether all ended cleanly, and in time."""
+    log.info("run.stopping")
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    for part in parts:
+        if part.process is not None:
+            part.process.terminate()
+            _wait(part.process, min(_PATIENCE_S, deadline - time.monotonic()))
+    clean = [_has_stopped(part, deadline) for part in parts if part.process is not None]
+    log.info("run.stopped")
+    return all(clean)
+
+
+def _has_stopped(part: Part, deadline: float) -> bool:
+    if part.process is None or _wait(part.process, deadline - time.monotonic()) in _CLEAN:
+        return True
+    log.warning("run.part_not_stopped", part=part.name, exit_code=part.process.returncode)
+    return False
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
+    """Return the exit code, or None when it still runs."""
+    try:
+        return process.wait(max(timeout_s, 0))
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _kill(parts: Sequence[Part]) -> None:
+    for part in parts:
+        if part.process is not None and part.is_running:
+            part.process.kill()
