@@ -19,8 +19,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (")[0]  # the rest repeats the address
         msg = (
-            f"the API cannot listen on {host}:{port}: {error.strerror or error}; "
+            f"the API cannot listen on {host}:{port}: {reason}; "
             "set ALLOCATION_HTTP_HOST and ALLOCATION_HTTP_PORT to an address that is free (port 0 finds one)"
         )
         raise CannotListen(msg) from error

@@ -1,0 +1,85 @@
+"""Parts of an installation as processes of their own, watched by what they log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from allocation import config
+
+DEADLINE_S = 30.0
+
+
+class Part:
+    """`python -m allocation PART`, and its log lines."""
+
+    def __init__(self, name: str, settings: config.Settings) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "allocation", name],
+            env=os.environ | environment(settings),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.said: list[str] = []
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def logged(self, event: str) -> dict[str, Any]:
+        """Wait for a log line of this event and return it."""
+        while True:
+            text = self._lines.get(timeout=DEADLINE_S)
+            assert text is not None, f"it ended without {event}: {''.join(self.said)}"
+            line: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
+            if line.get("event") == event:
+                return line
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit code."""
+        code = self.process.wait(DEADLINE_S)
+        self._reader.join()
+        return code
+
+    def stop(self) -> int:
+        """Ask it to end as an init system would."""
+        self.process.terminate()
+        return self.wait()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                self.said.append(line)
+                self._lines.put(line)
+        self._lines.put(None)
+
+
+@contextlib.contextmanager
+def running(name: str, settings: config.Settings) -> Iterator[Part]:
+    """Run a part until the block ends."""
+    part = Part(name, settings)
+    try:
+        yield part
+    finally:
+        if part.process.poll() is None:
+            part.process.kill()
+        part.wait()
+
+
+def environment(settings: config.Settings) -> dict[str, str]:
+    """Return the environment variables that give a process these settings."""
+    values = settings.model_dump(exclude_none=True, exclude_unset=True) | {"log_format": "json"}
+    return {
+        f"ALLOCATION_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+    }
