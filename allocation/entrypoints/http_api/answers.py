@@ -11,13 +11,13 @@ from urllib.parse import quote
 import pydantic
 from fastapi import responses
 
+from allocation import views  # noqa: TC001 - pydantic reads the annotations
 from allocation.domain import commands
 from allocation.entrypoints.http_api import submitting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from allocation import views
     from allocation.entrypoints.http_api import parts
 
 # A refusal's stable word decides the status; 409 for those that only the state of things explains.
@@ -52,7 +52,7 @@ class Outcome(pydantic.BaseModel):
 
     commandid: str
     source: str
-    status: str
+    status: views.Status
     topic: str
     partition: int
     offset: int

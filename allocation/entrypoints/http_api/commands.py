@@ -33,6 +33,7 @@ _RESPONSES: Mapping[int | str, dict[str, Any]] = {
     },
     503: {"model": answers.Problem, "description": "Kafka did not acknowledge the command in time"},
 }
+# `fastapi.Response` as the response class of those that answer it: errors are JSON all the same.
 _OK: dict[str, Any] = {"description": "Done", "content": {"text/plain": {"schema": {"const": "OK"}}}}
 
 
@@ -63,9 +64,7 @@ def _check_key(values: list[str]) -> None:
 Caller = Annotated[submitting.Caller, fastapi.Depends(_caller)]
 
 
-@router.post(
-    "/add_batch", status_code=201, response_class=responses.PlainTextResponse, responses={**_RESPONSES, 201: _OK}
-)
+@router.post("/add_batch", status_code=201, response_class=fastapi.Response, responses={**_RESPONSES, 201: _OK})
 async def add_batch(body: bodies.NewBatch, caller: Caller, request: fastapi.Request) -> responses.Response:
     """Add a batch of stock."""
     return await _submit(body.command(), caller, request)
@@ -80,7 +79,7 @@ async def allocate(body: bodies.NewLine, caller: Caller, request: fastapi.Reques
 @router.post(
     "/change_batch_quantity",
     status_code=201,
-    response_class=responses.PlainTextResponse,
+    response_class=fastapi.Response,
     responses={**_RESPONSES, 201: _OK, 404: {"model": answers.Problem, "description": "No batch has this reference"}},
 )
 async def change_batch_quantity(

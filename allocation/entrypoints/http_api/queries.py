@@ -16,6 +16,7 @@ router = fastapi.APIRouter(tags=["reading"])
 _RESPONSES: Mapping[int | str, dict[str, Any]] = {
     404: {"model": answers.Problem, "description": "Nothing is known of it"},
     503: {"model": answers.Problem, "description": "The database does not answer"},
+    "default": {"model": answers.Problem, "description": "Anything else that went wrong"},
 }
 
 
