@@ -1,8 +1,4 @@
-"""One server of the stack as a child process: started, watched until it is ready, stopped, killed.
-
-A child never outlives the process that started it: Linux sends it a signal when the *thread*
-that forked it ends. So all children are forked by one thread that lives as long as this process.
-"""
+"""One server of the stack as a child process: started, watched until it is ready, stopped, killed."""
 
 from __future__ import annotations
 
@@ -10,14 +6,10 @@ import abc
 import os
 import signal
 import subprocess
-import sys
 import time
-from concurrent import futures
 from pathlib import Path
 
-from allocation.devstack import errors
-
-_LAUNCHER = Path(__file__).with_name("launch.py")
+from allocation.devstack import children, errors
 
 # Long enough for a cold disk and a busy machine; a server that fails says so by exiting.
 READY_DEADLINE_S = 60.0
@@ -30,9 +22,6 @@ _LOG_TAIL_LINES = 15
 # JAVA_TOOL_OPTIONS) would change the configuration that is given here.
 _INHERITED_VARIABLES = ("PATH", "HOME", "TZ", "LD_LIBRARY_PATH")
 
-# Its one thread starts with the first child and ends with the process.
-_spawner = futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="devstack-spawner")
-
 
 class Service(abc.ABC):
     """A server with its data directory, port and log, which may be restarted on the same ones."""
@@ -41,7 +30,7 @@ class Service(abc.ABC):
     """The name that people know it by."""
     stop_signal = signal.SIGTERM
     death_signal = signal.SIGKILL
-    """What it gets when this process dies."""
+    """What it gets when this process dies; see `children`."""
     gives_up_root = False
 
     def __init__(self, *, directory: Path, port: int) -> None:
@@ -128,27 +117,16 @@ class Service(abc.ABC):
             return text.encode() in log.read()
 
     def _spawn(self, command: tuple[str, ...], stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        return _spawner.submit(self._spawn_here, command, stdin).result()
-
-    def _spawn_here(self, command: tuple[str, ...], stdin: int) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 the command is made here, of our own programs
-                self._launched(command),
+            return children.spawn(
+                command,
+                environment=self._environment(),
                 stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment(),
-                # Ctrl-C in the terminal is for us, who stop the servers in order.
-                start_new_session=True,
+                death_signal=self.death_signal,
+                owned_directory=self.directory if self.gives_up_root else None,
             )
-
-    def _launched(self, command: tuple[str, ...]) -> tuple[str, ...]:
-        return (
-            *(sys.executable, "-I", "-S", str(_LAUNCHER)),
-            *(str(int(self.death_signal)), str(os.getpid())),
-            str(self.directory) if self.gives_up_root else "",
-            *command,
-        )
 
     def _run(self, command: tuple[str, ...], *, stdin: bytes = b"") -> None:
         """Run a program to its end, with the server's identity and log."""

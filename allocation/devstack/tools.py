@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from allocation.devstack import errors, kafka, profiles, snapshots
+from allocation.devstack import children, errors, kafka, profiles, snapshots
 
 # The scripts of Kafka's distribution are one line each: a class to run.
 _CLASSES = {
@@ -48,15 +48,20 @@ def kafka_tool(
             flags=profiles.Profile.SMALL.broker_flags(),
             snapshot=snapshots.find(snapshots.KAFKA),
         )
-        return subprocess.run(  # noqa: S603 the program is one of Kafka's
+        process = children.spawn(
             command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=kafka.environment(),
-            timeout=timeout_s,
-            check=False,
+            environment=kafka.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
+        try:
+            stdout, stderr = process.communicate(stdin.encode(), timeout=timeout_s)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, stdout.decode(), stderr.decode())
 
 
 def _class_of(name: str) -> str:

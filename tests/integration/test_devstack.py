@@ -166,6 +166,14 @@ def test_an_unknown_tool_is_refused_with_the_known_ones() -> None:
         devstack.kafka_tool("kafka-teapot")
 
 
+def test_a_tool_that_takes_too_long_is_ended(endpoints: devstack.Endpoints, topic: str) -> None:
+    with pytest.raises(subprocess.TimeoutExpired):
+        devstack.kafka_tool(
+            *("kafka-console-consumer", "--bootstrap-server", endpoints.kafka_bootstrap_servers, "--topic", topic),
+            timeout_s=0.1,
+        )
+
+
 # What happens when one of them dies.
 
 

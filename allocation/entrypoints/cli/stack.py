@@ -77,9 +77,9 @@ def env() -> None:
 
 def _up_in_foreground() -> None:
     with local.hold(typer.echo) as running:
-        _show(running.endpoints)
-        typer.echo("Ctrl-C stops everything.")
         try:
+            _show(running.endpoints)
+            typer.echo("Ctrl-C stops everything.")
             supervisor.watch(running)
         except KeyboardInterrupt:
             typer.echo("\nStopping …")
