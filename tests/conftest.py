@@ -10,9 +10,11 @@ import pytest
 import sqlalchemy
 
 from allocation import bootstrap, config, devstack
+from allocation.devstack import artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests import stacks
 
@@ -30,6 +32,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             "ALLOCATION_DATABASE_URL, ALLOCATION_REDIS_URL and ALLOCATION_SCHEMA_REGISTRY_URL"
         ),
     )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch what the first start of the stack needs now, since no time limit of a test runs here."""
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    by_processes = session.config.getoption("--stack") == "processes"
+    if session.config.option.collectonly or not ("programs" in wanted or ("stack" in wanted and by_processes)):
+        return
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    devstack.install(terminal.write_line if terminal else lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """Where the Java programs of the stack are; fetched already, see above."""
+    return artifacts.install().directory
 
 
 @pytest.fixture(scope="session")

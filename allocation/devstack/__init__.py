@@ -10,7 +10,7 @@ from allocation.devstack.endpoints import Endpoints
 from allocation.devstack.errors import DevstackError
 from allocation.devstack.process import Service
 from allocation.devstack.profiles import Profile
-from allocation.devstack.stack import Stack
+from allocation.devstack.stack import Stack, install
 from allocation.devstack.tools import kafka_tool
 
-__all__ = ["DevstackError", "Endpoints", "Profile", "Service", "Stack", "kafka_tool"]
+__all__ = ["DevstackError", "Endpoints", "Profile", "Service", "Stack", "install", "kafka_tool"]

@@ -31,6 +31,15 @@ _PORTS_FILE = "ports.json"
 _PORT_NAMES = ("kafka", "kafka_controller", "postgres", "redis", "registry")
 
 
+def install(on_progress: Callable[[str], None]) -> None:
+    """Fetch and prepare all that a first start would: a minute or two, or nothing.
+
+    Raises DevstackError when something cannot be fetched.
+    """
+    artifacts.install(on_progress)
+    snapshots.record_missing(on_progress)
+
+
 class Stack:
     """Kafka, PostgreSQL, Redis and a schema registry, with their data below one directory.
 
@@ -87,8 +96,7 @@ class Stack:
         stopped again), or if another stack uses the directory.
         """
         self._take_directory()
-        artifacts.install(self._on_progress)
-        snapshots.record_missing(self._on_progress)
+        install(self._on_progress)
         try:
             self._in_parallel(self._start_one)
         except BaseException:

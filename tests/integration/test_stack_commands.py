@@ -16,7 +16,6 @@ import psycopg2
 import pytest
 
 from allocation import devstack
-from allocation.devstack import artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +28,7 @@ for command in (stack.up, stack.down, stack.env):
     app.command()(command)
 app()
 """
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class CommandLine:
@@ -65,10 +64,9 @@ class CommandLine:
 
 
 @pytest.fixture
-def command_line(tmp_path: Path) -> Iterator[CommandLine]:
+def command_line(tmp_path: Path, programs: Path) -> Iterator[CommandLine]:
     cache_home = tmp_path / "cache"
     cache_home.joinpath("allocation").mkdir(parents=True)
-    programs = artifacts.install().directory
     cache_home.joinpath("allocation", programs.name).symlink_to(programs)
     command_line = CommandLine(cache_home)
     yield command_line
