@@ -52,7 +52,7 @@ class Registry:
         self._name = _without_credentials(url)
         settings: dict[str, object] = {"url": url, **_DEFAULTS}
         for name, value in (config or {}).items():
-            settings[name] = float(value) if name in _DEFAULTS else value
+            settings[name] = _number(name, value) if name in _DEFAULTS else value
         self._client = schema_registry.SchemaRegistryClient(settings)
 
     def register(self, *, subject: str, definition: str) -> int:
@@ -117,6 +117,14 @@ class Registry:
 
 def _schema(definition: str) -> schema_registry.Schema:
     return schema_registry.Schema(definition, "AVRO")
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        msg = f"the schema registry setting {name} is {value!r}; it must be a number"
+        raise ValueError(msg) from error
 
 
 def _without_credentials(url: str) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import confluent_kafka
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    import confluent_kafka
+_Client = TypeVar("_Client")
 
 log = structlog.get_logger()
 
@@ -86,15 +87,15 @@ _PRODUCER_GUARANTEES: Settings = {
 _FACILITIES_OF_ERRORS = frozenset({"FAIL", "ERROR"})
 
 
-class ForbiddenSetting(ValueError):
-    """A setting of the user's that would break a guarantee."""
+class BadSetting(ValueError):
+    """A Kafka setting of the user's that the client does not take or that would break a guarantee."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
     """Makes settings for clients of one cluster; `extra` are the user's own (SASL, TLS, …).
 
-    Raises `ForbiddenSetting` where one of those contradicts what the guarantees rest on.
+    Raises `BadSetting` where one of those contradicts what the guarantees rest on.
     """
 
     bootstrap_servers: str
@@ -105,8 +106,8 @@ class ClientConfig:
         for name, fixed in {**_CONSUMER_GUARANTEES, **_PRODUCER_GUARANTEES}.items():
             found = self.extra.get(name, fixed)
             if str(found).lower() != str(fixed).lower():
-                msg = f"the Kafka setting {name} is {found!r}; it must stay {fixed!r}, since the guarantees rest on it"
-                raise ForbiddenSetting(msg)
+                msg = f"the Kafka setting {name} is {found!r}; it must stay {fixed!r}, the guarantees rest on it"
+                raise BadSetting(msg)
 
     def producer(self, **required: object) -> Settings:
         """Return settings for a producer: idempotent, `acks=all`, partitions as Java's client."""
@@ -131,6 +132,15 @@ class ClientConfig:
             "error_cb": _ErrorLog(self.bootstrap_servers),
             **required,
         }
+
+
+def opened(make: Callable[[Settings], _Client], settings: Settings) -> _Client:
+    """Make a client; raises `BadSetting` where it does not take the settings."""
+    try:
+        return make(settings)
+    except confluent_kafka.KafkaException as exception:
+        msg = f"the Kafka client does not take its settings (ALLOCATION_KAFKA_CONFIG): {exception.args[0].str()}"
+        raise BadSetting(msg) from exception
 
 
 class _ClientLog:

@@ -17,7 +17,7 @@ from allocation.adapters.kafka import errors, topics
 from allocation.service_layer import messages, ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from allocation.adapters.kafka import clients
 
@@ -51,18 +51,22 @@ class LogReader:
         names: Sequence[str],
         *,
         start: Start | Mapping[topics.TopicPartition, int] = Start.BEGINNING,
+        until: Mapping[tuple[str, int], int] | None = None,
         follow: bool = False,
         stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[messages.Record]:
+    ) -> Generator[messages.Record]:
         """Yield the records of all partitions, each partition in its order.
 
         Begins at `start` (a partition that the mapping does not name: at its beginning). Ends where the
-        partitions ended at the call, or with `follow` never; in any case soon after `stop` returns True.
+        partitions ended at the call, or before the offsets `until` where those come first, or with `follow`
+        never; in any case soon after `stop` returns True.
         Close the iterator if you leave it early. Raises `KafkaRefused` for a topic that does not exist
         and for an offset that is no longer there, `DependencyDown` where Kafka does not answer.
         """
         described = self._describe(names)
         begins, ends = self._bounds(described, start)
+        if until is not None:
+            ends = {partition: min(end, until.get(partition, end)) for partition, end in ends.items()}
         if follow:
             ends = dict.fromkeys(begins, _NEVER)
         pending = {partition: end for partition, end in ends.items() if begins[partition] < end}

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import confluent_kafka
 
-from allocation.adapters.kafka import errors
+from allocation.adapters.kafka import clients, errors
 from allocation.service_layer import ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from allocation.adapters.kafka import clients
     from allocation.service_layer import messages
 
 # A broker's restart takes some seconds, the election of a leader less; longer is an outage.
@@ -52,7 +51,7 @@ class Producer:
     def __init__(self, config: clients.ClientConfig, *, delivery_timeout_s: float = DELIVERY_TIMEOUT_S) -> None:
         self._servers = config.bootstrap_servers
         settings = config.producer(**{"delivery.timeout.ms": int(delivery_timeout_s * 1000)})
-        self._producer = confluent_kafka.Producer(settings)
+        self._producer = clients.opened(confluent_kafka.Producer, settings)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._take_acknowledgements, name="kafka-producer", daemon=True)
         self._thread.start()
@@ -112,8 +111,7 @@ class Producer:
             while not self._queue(message, deliveries):
                 deliveries.wait_for_any(_ROOM_TIMEOUT_S)
         except confluent_kafka.KafkaException as exception:
-            error = errors.kafka_error(exception)
-            raise errors.failure(f"send to {message.topic}", error, servers=self._servers) from exception
+            deliveries.fail(message.topic, errors.kafka_error(exception))
 
     def _queue(self, message: messages.OutboxMessage, deliveries: _Deliveries) -> bool:
         """Hand a message to the client; return whether there was room for it."""
@@ -170,12 +168,19 @@ class _Deliveries:
 
     def report(self, error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
         topic = message.topic() or ""
-        if error is None:
-            self.last = Delivered(topic, message.partition() or 0, message.offset() or 0)
-            if self._on_delivery is not None:
-                self._on_delivery(self.last)
+        if error is not None:
+            self.fail(topic, error)
+            return
+        self.last = Delivered(topic, message.partition() or 0, message.offset() or 0)
+        if self._on_delivery is not None:
+            self._on_delivery(self.last)
+        self._end()
+
+    def fail(self, topic: str, error: confluent_kafka.KafkaError) -> None:
+        self.failure = self.failure or (topic, error)
+        self._end()
+
+    def _end(self) -> None:
         with self._changed:
-            if error is not None and self.failure is None:
-                self.failure = (topic, error)
             self._in_flight -= 1
             self._changed.notify_all()

@@ -7,18 +7,20 @@ is for an operator to do.
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import confluent_kafka
 from confluent_kafka import admin
 
-from allocation.adapters.kafka import errors
+from allocation.adapters.kafka import clients, errors
+from allocation.service_layer import ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from concurrent import futures
 
-    from allocation.adapters.kafka import clients, topic_specs
+    from allocation.adapters.kafka import topic_specs
 
 _Key = TypeVar("_Key")
 _COMMITTED = confluent_kafka.IsolationLevel.READ_COMMITTED
@@ -26,6 +28,8 @@ _UNCOMMITTED = confluent_kafka.IsolationLevel.READ_UNCOMMITTED
 
 # A healthy cluster answers in milliseconds, a loaded one in a second or two.
 REQUEST_TIMEOUT_S = 10.0
+# A controller's news reaches the brokers within some 10 ms.
+_PROPAGATION_POLL_S = 0.02
 
 
 class TopicMismatch(Exception):
@@ -62,7 +66,7 @@ class TopicAdmin:
 
     def __init__(self, config: clients.ClientConfig) -> None:
         self._servers = config.bootstrap_servers
-        self._admin = admin.AdminClient(config.admin())  # type: ignore[arg-type] # callbacks are fine, too
+        self._admin = clients.opened(admin.AdminClient, config.admin())  # type: ignore[arg-type] # it takes callbacks
 
     def cluster_id(self) -> str:
         """Return the id that the cluster was formatted with."""
@@ -79,10 +83,12 @@ class TopicAdmin:
         for name, description in found.items():
             _check(wanted[name], description)
         missing = [_new_topic(spec) for name, spec in wanted.items() if name not in found]
-        created = self._admin.create_topics(missing, request_timeout=REQUEST_TIMEOUT_S) if missing else {}
-        # Another process may have been quicker, which is as good.
-        self._collect("create topic {}", created, ignoring=confluent_kafka.KafkaError.TOPIC_ALREADY_EXISTS)
-        return tuple(created)
+        if missing:
+            asked = self._admin.create_topics(missing, request_timeout=REQUEST_TIMEOUT_S)
+            # Another process may have been quicker, which is as good.
+            self._collect("create topic {}", asked, ignoring=confluent_kafka.KafkaError.TOPIC_ALREADY_EXISTS)
+            self._wait_for([topic.topic for topic in missing])
+        return tuple(topic.topic for topic in missing)
 
     def describe(self, names: Iterable[str]) -> dict[str, TopicDescription]:
         """Return id and number of partitions of those of the topics that exist."""
@@ -90,7 +96,10 @@ class TopicAdmin:
             confluent_kafka.TopicCollection(list(names)), request_timeout=REQUEST_TIMEOUT_S
         )
         found = self._collect("describe topic {}", asked, ignoring=confluent_kafka.KafkaError.UNKNOWN_TOPIC_OR_PART)
-        return {name: TopicDescription(str(topic.topic_id), len(topic.partitions)) for name, topic in found.items()}
+        return {
+            name: TopicDescription(_as_java_writes_it(topic.topic_id), len(topic.partitions))
+            for name, topic in found.items()
+        }
 
     def partitions(self, names: Iterable[str]) -> tuple[TopicPartition, ...]:
         """Return all partitions of those of the topics that exist."""
@@ -109,6 +118,25 @@ class TopicAdmin:
     def high_watermarks(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Return where partitions really end: behind `Watermarks.end` while a transaction is open."""
         return self._offsets(partitions, admin.OffsetSpec.latest(), _UNCOMMITTED)
+
+    def _wait_for(self, names: Sequence[str]) -> None:
+        """Wait until the brokers lead all partitions of topics that the controller has made."""
+        deadline = time.monotonic() + REQUEST_TIMEOUT_S
+        while not self._are_led(names):
+            if time.monotonic() > deadline:
+                msg = f"{', '.join(names)} were created, but Kafka at {self._servers} is not ready with them; try again"
+                raise ports.DependencyDown(msg)
+            time.sleep(_PROPAGATION_POLL_S)
+
+    def _are_led(self, names: Sequence[str]) -> bool:
+        partitions = self.partitions(names)
+        if {partition.topic for partition in partitions} != set(names):
+            return False
+        try:
+            self.high_watermarks(partitions)
+        except ports.DependencyDown:
+            return False
+        return True
 
     def _offsets(
         self,
@@ -132,7 +160,7 @@ class TopicAdmin:
         """Wait for the answers; leave out those that failed with the error code to ignore."""
         found = {}
         for key, future in asked.items():
-            with self._translated(action.format(key), ignoring=ignoring):
+            with self._translated(action.format(_called(key)), ignoring=ignoring):
                 found[key] = future.result()
         return found
 
@@ -144,6 +172,15 @@ class TopicAdmin:
             error = errors.kafka_error(exception)
             if error.code() != ignoring:
                 raise errors.failure(action, error, servers=self._servers) from exception
+
+
+def _as_java_writes_it(topic_id: confluent_kafka.Uuid) -> str:
+    """Return the id in URL-safe base64, as Kafka's own tools show it."""
+    return str(topic_id).replace("+", "-").replace("/", "_")
+
+
+def _called(key: object) -> object:
+    return f"{key.topic}[{key.partition}]" if isinstance(key, confluent_kafka.TopicPartition) else key
 
 
 def _check(spec: topic_specs.TopicSpec, found: TopicDescription) -> None:

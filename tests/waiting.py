@@ -1,0 +1,19 @@
+"""Wait for what happens elsewhere, with a deadline."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_POLL_INTERVAL_S = 0.01
+
+
+def wait_until(condition: Callable[[], bool], *, deadline_s: float = 10.0) -> None:
+    """Return as soon as the condition holds; fail after the deadline."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {condition}"
+        time.sleep(_POLL_INTERVAL_S)
