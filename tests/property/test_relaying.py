@@ -1,0 +1,95 @@
+"""Any mix of late commits, lost answers, aborted transactions, crashes and zombies: once each, in order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from hypothesis import settings
+from hypothesis import stateful as hs
+from hypothesis import strategies as st
+
+from allocation.service_layer import ports as outside
+from allocation.service_layer.relaying import passes, ports
+from tests.fakes import relaying as fakes
+
+SKUS = ("LAMP", "CHAIR", "TABLE")
+
+
+class Relays(hs.RuleBasedStateMachine):
+    """Several relays of one shard, of which each new one fences the others; and writers, one a sku."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = fakes.FakeOutbox()
+        self.kafka = fakes.FakeKafka(refuses=lambda row: row[4] == b"refused")
+        self.size = passes.PassSize(maximum=4, rows=4)
+        self.relays: list[passes.ShardRelay] = []
+        self.drawn: defaultdict[str, list[int]] = defaultdict(list)
+        self.skus: dict[int, str] = {}
+
+    @hs.rule(sku=st.sampled_from(SKUS))
+    def draw_an_id(self, sku: str) -> None:
+        row_id = len(self.skus) + 1
+        self.skus[row_id] = sku
+        self.drawn[sku].append(row_id)
+
+    @hs.rule(sku=st.sampled_from(SKUS), refused=st.integers(0, 9).map(lambda number: number == 0))
+    def commit_the_rows_of_a_sku(self, sku: str, *, refused: bool) -> None:
+        for row_id in self.drawn.pop(sku, ()):
+            self.outbox.insert(row_id, sku=sku, value=b"refused" if refused else b"")
+
+    @hs.rule()
+    def start_a_relay(self) -> None:
+        with self.kafka.open_log() as transactions:
+            relay = passes.ShardRelay(shard=0, outbox=self.outbox, transactions=transactions, size=self.size)
+        relay.recover()
+        self.relays.append(relay)
+
+    @hs.precondition(lambda self: self.relays)
+    @hs.rule(data=st.data(), loses=st.sampled_from(("nothing", "the answer", "the transaction")))
+    def let_a_relay_pass(self, data: st.DataObject, loses: str) -> None:
+        relay = data.draw(st.sampled_from(self.relays))
+        self.kafka.loses_answer = loses == "the answer"
+        self.kafka.loses_transaction = loses == "the transaction"
+        try:
+            relay.run_pass()
+        except (outside.Retryable, ports.Refused):
+            self.relays.remove(relay)
+        finally:
+            self.kafka.loses_answer = self.kafka.loses_transaction = False
+
+    @hs.invariant()
+    def no_event_is_sent_twice_or_lost(self) -> None:
+        sent = self.kafka.sent_ids
+        assert len(set(sent)) == len(sent)
+        drawn = {row_id for ids in self.drawn.values() for row_id in ids}
+        assert set(self.skus) == drawn | set(self.outbox.ids) | set(sent)
+
+    @hs.invariant()
+    def events_of_a_sku_are_in_order(self) -> None:
+        by_sku: defaultdict[str, list[int]] = defaultdict(list)
+        for row_id in self.kafka.sent_ids:
+            by_sku[self.skus[row_id]].append(row_id)
+        assert all(ids == sorted(ids) for ids in by_sku.values())
+
+    def teardown(self) -> None:
+        """At last, all that may be sent is sent."""
+        for sku in tuple(self.drawn):
+            self.commit_the_rows_of_a_sku(sku, refused=False)
+        while True:
+            self.start_a_relay()
+            try:
+                while self.relays[-1].run_pass().rows:
+                    pass
+            except ports.Refused:
+                continue
+            break
+        assert all(self.outbox.stored[row_id].quarantined or self._waits(row_id) for row_id in self.outbox.ids)
+
+    def _waits(self, row_id: int) -> bool:
+        sku = self.skus[row_id]
+        return any(self.skus[other] == sku and other < row_id for other in self.outbox.quarantined_ids)
+
+
+Relays.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestRelays = Relays.TestCase
