@@ -6,15 +6,16 @@ event depends on its cause alone: the same cause gives the same bytes after any 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import uuid
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allocation.domain import commands
 from allocation.service_layer import messages
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from allocation.service_layer import external_events, ports, topics
@@ -24,7 +25,7 @@ _EVENT_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://example.com/allocatio
 _SPECVERSION = (messages.CE_SPECVERSION, b"1.0")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
     """The attempt at a command that made something happen, at `time` (UTC)."""
 
@@ -51,11 +52,33 @@ class Envelopes:
         traceparent: str | None = None,
     ) -> messages.OutboxMessage:
         """Wrap a command for its topic, keyed by sku, or by batch reference where the sku is unknown."""
-        name = type(command).__name__
+        return self.fields(
+            type(command).__name__,
+            command_fields(command),
+            id=id,
+            time=time,
+            no_grace=no_grace,
+            traceparent=traceparent,
+        )
+
+    def fields(
+        self,
+        record_name: str,
+        fields: Mapping[str, Any],
+        *,
+        id: messages.MessageId,  # noqa: A002 - CloudEvents' word
+        time: datetime,
+        no_grace: bool = False,
+        traceparent: str | None = None,
+    ) -> messages.OutboxMessage:
+        """Wrap a command that is given by its fields as they are called outside, whether it is valid or not.
+
+        Raises ValueError or TypeError for what the schema cannot hold.
+        """
         headers = [
             (messages.CE_ID, id.id.encode()),
             (messages.CE_SOURCE, id.source.encode()),
-            (messages.CE_TYPE, f"allocation.{name}".encode()),
+            (messages.CE_TYPE, f"allocation.{record_name}".encode()),
             (messages.CE_TIME, _rfc3339(time)),
             _SPECVERSION,
             (messages.TRACEPARENT, (traceparent or new_traceparent()).encode()),
@@ -63,9 +86,9 @@ class Envelopes:
         if no_grace:
             headers.append((messages.NO_GRACE, b"1"))
         return messages.OutboxMessage(
-            topic=self._command_topics[name],
-            key=routing_key(command).encode(),
-            value=self._serializer.serialize(name, command_fields(command)),
+            topic=self._command_topics[record_name],
+            key=routing_key(fields).encode(),
+            value=self._serializer.serialize(record_name, fields),
             headers=tuple(headers),
         )
 
@@ -88,7 +111,9 @@ class Envelopes:
         return messages.OutboxMessage(
             topic=self._event_topics[name],
             key=event.sku.encode(),
-            value=self._serializer.serialize(name, {field.name: getattr(event, field.name) for field in fields(event)}),
+            value=self._serializer.serialize(
+                name, {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+            ),
             headers=headers,
             sku=event.sku,
         )
@@ -114,11 +139,10 @@ class Envelopes:
         )
 
 
-def routing_key(command: commands.Command) -> str:
-    """Return the key that sends a command to its partition: the sku where it is known."""
-    if isinstance(command, commands.ChangeBatchQuantity):
-        return command.sku or command.ref
-    return command.sku
+def routing_key(fields: Mapping[str, Any]) -> str:
+    """Return the key that sends a command to its partition: the sku where it is known, else the batch reference."""
+    sku = fields["sku"]
+    return str(fields["batchref"] if sku is None else sku)
 
 
 def command_fields(command: commands.Command) -> dict[str, object]:
