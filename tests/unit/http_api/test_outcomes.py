@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from concurrent import futures
+from typing import Any
 
 import pytest
 
 from allocation.service_layer import messages
 from tests.unit.http_api.world import A_BATCH, A_LINE, A_QUANTITY, PROMPT_S, Place, World, header
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def test_add_batch_answers_ok_once_it_is_handled(world: World) -> None:
@@ -158,11 +156,8 @@ def test_the_same_key_with_another_body_is_refused_before_it_is_sent(world: Worl
 
 
 def test_the_same_key_with_another_body_is_refused_when_both_were_under_way(world: World) -> None:
-    first = world.log.messages
-
     def overtaken(message: messages.OutboxMessage, *, timeout_s: float) -> Place:
         del timeout_s
-        first.append(message)
         other = message._replace(value=b"\0\0\0\0\1another")
         world.log.handle(other, Place(message.topic, 0, 0), status="handled")
         return Place(message.topic, 0, 1)
@@ -196,23 +191,10 @@ def test_all_who_wait_are_looked_up_in_one_query(world: World) -> None:
         return place
 
     world.log.send = send  # type: ignore[method-assign]
-    callers = _in_threads(8, lambda: world.client.post("/allocate", json=A_LINE).status_code)
-    arrived.wait(PROMPT_S)
-    for message in tuple(world.log.messages):
-        world.log.handle(message, Place(message.topic, 0, 0), status="handled", result="b1")
-    assert callers() == [201] * 8
+    with futures.ThreadPoolExecutor(8) as callers:
+        calls = [callers.submit(world.client.post, "/allocate", json=A_LINE) for _ in range(8)]
+        arrived.wait(PROMPT_S)
+        for message in tuple(world.log.messages):
+            world.log.handle(message, Place(message.topic, 0, 0), status="handled", result="b1")
+        assert [call.result(PROMPT_S).status_code for call in calls] == [201] * 8
     assert max(map(len, world.reads.looks)) == 8
-
-
-def _in_threads(count: int, call: Callable[[], int]) -> Callable[[], list[int]]:
-    results: list[int] = []
-    threads = [threading.Thread(target=lambda: results.append(call())) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-
-    def join() -> list[int]:
-        for thread in threads:
-            thread.join(PROMPT_S)
-        return results
-
-    return join
