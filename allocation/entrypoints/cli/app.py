@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 import allocation
-from allocation.entrypoints.cli import failures, services, setup, stack
+from allocation.entrypoints.cli import failures, producing, services, setup, stack, tailing
 
 app = typer.Typer(
     name="allocation",
     help="Decide which batch of stock serves which order line, over Kafka, exactly once.",
     epilog="Settings are environment variables ALLOCATION_… or lines of a file `.env` in the working directory.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,6 +55,10 @@ app.command(rich_help_panel=_SERVICES)(services.worker)
 app.command(rich_help_panel=_SERVICES)(services.relay)
 app.command(rich_help_panel=_SERVICES)(services.bridge)
 app.command(rich_help_panel=_SERVICES)(services.api)
+
+_MESSAGES = "Messages"
+app.add_typer(producing.app, name="produce", rich_help_panel=_MESSAGES)
+app.command(rich_help_panel=_MESSAGES, epilog=tailing.EXAMPLES)(tailing.tail)
 
 
 def main() -> None:
