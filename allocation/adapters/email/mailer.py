@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-TIMEOUT_S = 10.0  # per answer of the mail server
+TIMEOUT_S = 20.0  # per answer; a server that looks for spam takes its time, and would get a second copy
 SESSION_MESSAGES = 20  # after so many a session is closed, so that the position is stored now and then
 _PERMANENT = 500
 
