@@ -104,7 +104,7 @@ def test_no_more_is_taken_than_may_be_on_its_way(endpoints: devstack.Endpoints, 
 
     def counted() -> Iterator[messages.OutboxMessage]:
         nonlocal most
-        for taken, message in enumerate(some_messages(topic, 50_000)):
+        for taken, message in enumerate(some_messages(topic, 30_000)):
             most = max(most, taken - done)
             yield message
 

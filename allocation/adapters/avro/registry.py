@@ -7,7 +7,7 @@ registry's own word that it has no such schema counts as that: a wrong URL answe
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
@@ -20,9 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
+_Found = TypeVar("_Found")
+
 # Error codes of the Confluent API.
 _NO_SUBJECT, _NO_SCHEMA = 40401, 40403
 _REJECTIONS = frozenset({409, 422})  # incompatible, invalid
+
+# What the client raises on answers that are not a registry's.
+_NO_REGISTRY = (ValueError, TypeError, AttributeError)
 
 # A healthy registry answers in milliseconds; whoever calls us pauses and asks again by itself.
 _DEFAULTS: dict[str, float] = {
@@ -64,23 +69,21 @@ class Registry:
             return self.id_of(subject=subject, definition=definition)
         except SchemaNotRegistered:
             with self._translated(f"register a schema of {subject}"):
-                return self._client.register_schema(subject, _schema(definition))
+                return _found(int, self._client.register_schema(subject, _schema(definition)))
 
     def id_of(self, *, subject: str, definition: str) -> int:
         """Return the id that a schema has; raises `SchemaNotRegistered` where the subject does not have it."""
         try:
             with self._translated(f"look up the schema of {subject}"):
-                found = self._client.lookup_schema(subject, _schema(definition))
+                return _found(int, self._client.lookup_schema(subject, _schema(definition)).schema_id)
         except KeyError as error:
             msg = f"the registry at {self._name} does not have our schema of {subject}; run `allocation init`"
             raise SchemaNotRegistered(msg) from error
-        assert found.schema_id is not None  # noqa: S101 - every registry's answer has it
-        return found.schema_id
 
     def definition(self, schema_id: int) -> str:
         """Return the definition of the schema with this id; raises `KeyError` where there is none."""
         with self._translated(f"look up schema {schema_id}"):
-            return self._client.get_schema(schema_id).schema_str or ""
+            return _found(str, self._client.get_schema(schema_id).schema_str)
 
     def close(self) -> None:
         """Close the connections; may be repeated."""
@@ -105,14 +108,20 @@ class Registry:
                 msg = f"the registry at {self._name} refuses to {action}: {error}"
                 raise SchemaRejected(msg) from error
             raise self._down(action, error) from error
-        except (httpx2.HTTPError, registry_errors.OAuthTokenError, ValueError) as error:
-            # ValueError: an answer that is no JSON, from something that is no registry.
+        except (httpx2.HTTPError, registry_errors.OAuthTokenError, *_NO_REGISTRY) as error:
             raise self._down(action, error) from error
 
     def _down(self, action: str, error: Exception) -> ports.DependencyDown:
         reason = str(error) or type(error).__name__
         msg = f"cannot {action}: the schema registry at {self._name} answers {reason!r}; check that it runs there"
         return ports.DependencyDown(msg)
+
+
+def _found(kind: type[_Found], value: object) -> _Found:
+    if not isinstance(value, kind):
+        msg = f"an answer with {value!r:.40} where a registry has {kind.__name__}"
+        raise TypeError(msg)
+    return value
 
 
 def _schema(definition: str) -> schema_registry.Schema:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # A broker's restart takes some seconds, the election of a leader less; longer is an outage.
 DELIVERY_TIMEOUT_S = 30.0
 # How often the thread that takes acknowledgements looks whether it should end; those wake it at once.
-_POLL_TIMEOUT_S = 0.2
+_POLL_TIMEOUT_S = 0.05
 # How long to wait for room in the client's queue before trying again, if no acknowledgement comes first.
 _ROOM_TIMEOUT_S = 0.05
 # What is on its way at close gets this long to arrive.
