@@ -75,9 +75,8 @@ class RelayTransactions:
         self._config = config
         self._topic = topic
         self._shard = shard
-        self._failure: confluent_kafka.KafkaError | None = None
-        self._failed_topic: str | None = None
-        self._producer = confluent_kafka.Producer(
+        self._failures = _Failures()
+        self._producer: confluent_kafka.Producer | None = confluent_kafka.Producer(
             config.producer(
                 **{
                     "transactional.id": transactional_id,
@@ -85,7 +84,7 @@ class RelayTransactions:
                     "delivery.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1000),
                     # How long the client waits while Kafka still completes the last transaction (default: 100 ms).
                     "retry.backoff.ms": 1,
-                    "on_delivery": self._note_failure,
+                    "on_delivery": self._failures.note,
                     "delivery.report.only.error": True,
                 }
             )
@@ -93,8 +92,8 @@ class RelayTransactions:
 
     def fence(self) -> None:
         """Become the only producer of the shard."""
-        with self._translated():
-            self._producer.init_transactions(INIT_TIMEOUT_S)
+        with self._translated() as producer:
+            producer.init_transactions(INIT_TIMEOUT_S)
 
     def last_checkpoint(self) -> checkpoints.Checkpoint | None:
         """Return the checkpoint of the last committed transaction, if there is any."""
@@ -102,74 +101,91 @@ class RelayTransactions:
 
     def send(self, rows: Sequence[ports.Row], checkpoint: checkpoints.Checkpoint) -> None:
         """Send the rows and the checkpoint in one transaction; returns once it is committed."""
-        with self._translated():
-            self._producer.begin_transaction()
-            self._produce(rows)
+        with self._translated() as producer:
+            producer.begin_transaction()
+            for row in rows:
+                _produce(producer, row)
             kill_points.reached("relay.after_produce")
-            self._put(self._topic, self._shard, b"%d" % self._shard, checkpoint.to_json(), None)
-            self._producer.flush(COMMIT_TIMEOUT_S)
+            _put(producer, self._topic, self._shard, b"%d" % self._shard, checkpoint.to_json(), None)
+            producer.flush(COMMIT_TIMEOUT_S)
             kill_points.reached("relay.before_commit")
-            self._commit()
+            _commit(producer)
 
     def close(self) -> None:
-        """Drop what was not sent; an open transaction is left to be aborted."""
-        self._producer.purge()
-        self._producer.close()
-
-    def _produce(self, rows: Sequence[ports.Row]) -> None:
-        put = self._put
-        for row_id, topic, partition, key, value, headers in rows:
-            try:
-                put(topic, _ANY_PARTITION if partition is None else partition, key, value, _headers(headers))
-            except (TypeError, ValueError) as error:
-                raise ports.Refused(f"row {row_id} is no message for Kafka: {error}") from error
-
-    def _put(self, topic: str, partition: int, key: Any, value: Any, headers: Any) -> None:
-        """Give a message to the client, once it has room for it."""
-        while True:
-            try:
-                self._producer.produce(topic, value, key, partition, headers=headers)
-            except BufferError:
-                self._producer.poll(_ROOM_TIMEOUT_S)
-            else:
-                return
-
-    def _commit(self) -> None:
-        """Ask for the commit until the answer is definite, or time is up."""
-        deadline = time.monotonic() + COMMIT_TIMEOUT_S
-        while True:
-            try:
-                self._producer.commit_transaction(max(0.1, deadline - time.monotonic()))
-            except confluent_kafka.KafkaException as exception:
-                error = errors.kafka_error(exception)
-                if not error.retriable() or time.monotonic() > deadline:
-                    raise
-            else:
-                return
-
-    def _note_failure(self, error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
-        if error is not None and self._failure is None and error.code() not in _CONSEQUENCES:
-            self._failure, self._failed_topic = error, message.topic()
+        """Drop what was not sent; a transaction that is open is left to the next `fence`, or to its timeout."""
+        if self._producer is not None:
+            self._producer.purge()
+            self._producer = None  # the last reference: the client ends here
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> Iterator[confluent_kafka.Producer]:
+        if self._producer is None:
+            raise RuntimeError("a closed log was used")
         try:
-            yield
+            yield self._producer
         except confluent_kafka.KafkaException as exception:
             raise self._fate(errors.kafka_error(exception)) from exception
+        except SystemError as error:
+            # The client (2.16) leaves the exception of a fatal error pending while it calls back with what else
+            # happened, and Python blames the callback.
+            if not isinstance(error.__cause__, confluent_kafka.KafkaException):
+                raise
+            raise self._fate(errors.kafka_error(error.__cause__)) from error
 
     def _fate(self, error: confluent_kafka.KafkaError) -> Exception:
         """Return what an error means; what went wrong with a message says more than that its transaction failed."""
-        cause = self._failure or error
+        cause, topic = self._failures.first or (error, None)
         servers = self._config.bootstrap_servers
         if _FENCED & {error.code(), cause.code()}:
             return ports.Superseded(f"Kafka at {servers} has fenced off this relay: {error.str()}")
         if cause.code() in _REFUSED:
-            return ports.Refused(f"Kafka refuses it for {self._failed_topic}: {cause.str()} ({cause.name()})")
-        return outside.DependencyDown(str(errors.failure(self._action(), cause, servers=servers)))
+            return ports.Refused(f"Kafka refuses it for {topic}: {cause.str()} ({cause.name()})")
+        action = "relay in a transaction" if topic is None else f"send to topic {topic}"
+        return outside.DependencyDown(str(errors.failure(action, cause, servers=servers)))
 
-    def _action(self) -> str:
-        return f"send to topic {self._failed_topic}" if self._failed_topic else "relay in a transaction"
+
+class _Failures:
+    """Hears what became of each message that was not delivered; knows no producer, which would never be freed."""
+
+    def __init__(self) -> None:
+        self.first: tuple[confluent_kafka.KafkaError, str | None] | None = None
+
+    def note(self, error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
+        """Keep the first failure that is no mere consequence."""
+        if error is not None and self.first is None and error.code() not in _CONSEQUENCES:
+            self.first = (error, message.topic())
+
+
+def _produce(producer: confluent_kafka.Producer, row: ports.Row) -> None:
+    row_id, topic, partition, key, value, headers = row
+    try:
+        _put(producer, topic, _ANY_PARTITION if partition is None else partition, key, value, _headers(headers))
+    except (TypeError, ValueError) as error:
+        raise ports.Refused(f"row {row_id} is no message for Kafka: {error}") from error
+
+
+def _put(producer: confluent_kafka.Producer, topic: str, partition: int, key: Any, value: Any, headers: Any) -> None:
+    """Give a message to the client, once it has room for it."""
+    while True:
+        try:
+            producer.produce(topic, value, key, partition, headers=headers)
+        except BufferError:
+            producer.poll(_ROOM_TIMEOUT_S)
+        else:
+            return
+
+
+def _commit(producer: confluent_kafka.Producer) -> None:
+    """Ask for the commit until the answer is definite, or time is up."""
+    deadline = time.monotonic() + COMMIT_TIMEOUT_S
+    while True:
+        try:
+            producer.commit_transaction(max(0.1, deadline - time.monotonic()))
+        except confluent_kafka.KafkaException as exception:
+            if not errors.kafka_error(exception).retriable() or time.monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 def _headers(text: str) -> list[tuple[str, Any]]:
