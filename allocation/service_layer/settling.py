@@ -177,16 +177,22 @@ class MicroBatch:
 
     def _note(self, what: str, record: messages.Record) -> None:
         self.counts[what] += 1
-        if self._journal:
-            last = self._journal[-1]
-            if (last.what, last.topic, last.partition) == (what, record.topic, record.partition) and (
-                last.last < record.offset
-            ):
-                self._journal[-1] = last._replace(last=record.offset)
-                return
+        if self._journal and _follows(self._journal[-1], what, record):
+            self._journal[-1] = self._journal[-1]._replace(last=record.offset)
+            return
         self._journal.append(
             unit_of_work.JournalEntry(what, record.topic, record.partition, record.offset, record.offset)
         )
+
+
+def _follows(last: unit_of_work.JournalEntry, what: str, record: messages.Record) -> bool:
+    """Tell whether a record goes on with an entry.
+
+    What is read from a log has every record in between; what was parked has not, and is next to it or apart.
+    """
+    if (last.what, last.topic, last.partition) != (what, record.topic, record.partition):
+        return False
+    return record.offset == last.last + 1 or (what in _JOURNAL_WORDS.values() and record.offset > last.last)
 
 
 def _entry(

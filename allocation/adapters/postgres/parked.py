@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Parked:
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
         self._queues: dict[str, list[unit_of_work.ParkedCommand]] = {}
+        self._naming: dict[str, Counter[str]] = defaultdict(Counter)  # queues by the batch that their commands name
         self._added: list[unit_of_work.ParkedCommand] = []
         self._removed: list[int] = []
 
@@ -40,8 +42,7 @@ class Parked:
         """Read all that is parked in these queues; return the messages."""
         self._cursor.execute(_OF_QUEUES, (list(queues),))
         for row in self._cursor:
-            parked = _parked(row)
-            self._queues.setdefault(parked.queue, []).append(parked)
+            self._append(_parked(row))
         return [parked.message for queue in self._queues.values() for parked in queue]
 
     def of(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
@@ -55,25 +56,32 @@ class Parked:
 
     def queues_naming(self, batchref: str) -> Collection[str]:
         """Return the loaded queues that hold a command for this batch."""
-        return {
-            queue for queue, parked in self._queues.items() if any(_batchref(one.message) == batchref for one in parked)
-        }
+        return (+self._naming[batchref]).keys() if batchref in self._naming else ()
 
     def add(self, parked: unit_of_work.ParkedCommand) -> None:
         """Put a command at the end of its queue."""
-        self._queues.setdefault(parked.queue, []).append(parked)
+        self._append(parked)
         self._added.append(parked)
 
     def remove(self, parked: unit_of_work.ParkedCommand) -> None:
         """Take a command out."""
         queue = self._queues[parked.queue]
         queue.remove(parked)
+        batchref = _batchref(parked.message)
+        if batchref is not None:
+            self._naming[batchref][parked.queue] -= 1
         if not queue:
             del self._queues[parked.queue]
         if parked.id is None:
             self._added.remove(parked)
         else:
             self._removed.append(parked.id)
+
+    def _append(self, parked: unit_of_work.ParkedCommand) -> None:
+        self._queues.setdefault(parked.queue, []).append(parked)
+        batchref = _batchref(parked.message)
+        if batchref is not None:
+            self._naming[batchref][parked.queue] += 1
 
     def flush(self) -> None:
         """Write what was added and removed."""
