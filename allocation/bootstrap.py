@@ -8,14 +8,22 @@ from __future__ import annotations
 import contextlib
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allocation.adapters.avro import registry as avro_registry
 from allocation.adapters.avro import schemas as avro_schemas
 from allocation.adapters.avro import serde as avro
 from allocation.adapters.email import mailer
 from allocation.adapters.kafka import clients as kafka
-from allocation.adapters.kafka import command_log, event_log, placement, relay_transaction, topic_specs
+from allocation.adapters.kafka import (
+    command_log,
+    event_log,
+    log_reader,
+    placement,
+    relay_transaction,
+    topic_specs,
+    whole_logs,
+)
 from allocation.adapters.kafka import consumer as kafka_consumer
 from allocation.adapters.kafka import forwarder as kafka_forwarder
 from allocation.adapters.kafka import producer as kafka_producer
@@ -27,6 +35,7 @@ from allocation.adapters.postgres import (
     notifications,
     outbox_rows,
     schema,
+    snapshot,
     waiting_room,
 )
 from allocation.adapters.postgres import engine as postgres
@@ -49,12 +58,15 @@ from allocation.service_layer import (
 )
 from allocation.service_layer.bridging import inbound, outbound, tenure
 from allocation.service_layer.bridging import intake as bridge_intake
+from allocation.service_layer.operations import producing, tailing
+from allocation.service_layer.operations.verify import events as verified_events
+from allocation.service_layer.operations.verify import verification as verify
 from allocation.service_layer.relaying import duty, setting_up
 from allocation.service_layer.relaying import ports as relaying
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     import redis
     import sqlalchemy
@@ -167,6 +179,24 @@ def worker(settings: config.Settings, *, stopping: threading.Event) -> Iterator[
                 grace=grace.Grace(room=room, ends=lambda: _log_ends(admin, names.create_batch), processor=processor),
                 batch_size=settings.batch_size,
             )
+
+
+@contextlib.contextmanager
+def verification(settings: config.Settings) -> Iterator[verify.Verification]:
+    """Open what compares commands, database and topics; raises `NotInitialised` when they do not belong together."""
+    names = topic_names(settings)
+    clients = kafka_clients(settings)
+    with database(settings) as engine:
+        cluster_id = kafka_topics.TopicAdmin(clients).cluster_id()
+        schema.check_binding(engine, cluster_id=cluster_id, topic_prefix=settings.topic_prefix)
+        avro_serde = serde(settings, engine)
+        yield verify.Verification(
+            database=snapshot.PostgresSnapshots(engine),
+            logs=whole_logs.WholeLogs(clients),
+            topics=names,
+            messages=reading.MessageReader(topics=names, deserializer=avro_serde),
+            events=verified_events.EventReader(topics=names, deserializer=avro_serde),
+        )
 
 
 def _log_ends(admin: kafka_topics.TopicAdmin, topic: str) -> Mapping[messages.LogPartition, int]:
@@ -314,3 +344,37 @@ def establish_bridge(settings: config.Settings) -> None:
         admin = kafka_topics.TopicAdmin(kafka_clients(settings))
         for route in _bridge_routes(settings, engine, admin, serde(settings, engine), client):
             route.establish()
+
+
+@contextlib.contextmanager
+def command_sender(settings: config.Settings) -> Iterator[producing.Sender]:
+    """Open what sends commands, with Kafka and the registry alone; raises `SchemaNotRegistered`, `DependencyDown`."""
+    names = topic_names(settings)
+    definitions = avro_schemas.load()
+    with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
+        ids = {
+            record_name: registry.id_of(subject=avro_schemas.subject(topic), definition=definitions[record_name])
+            for record_name, topic in names.commands.items()
+        }
+        avro_serde = avro.AvroSerde(ids=ids, lookup=registry.definition)
+        with kafka_producer.Producer(kafka_clients(settings)) as producer:
+            yield producing.Sender(
+                producer=producer, envelopes=envelopes.Envelopes(topics=names, serializer=avro_serde)
+            )
+
+
+def tail(
+    settings: config.Settings,
+    names: Sequence[str],
+    *,
+    from_beginning: bool,
+    follow: bool,
+    stop: Callable[[], bool],
+) -> Generator[dict[str, Any]]:
+    """Yield what lies on the topics as plain values, with Kafka and the registry alone; see `LogReader.read`."""
+    start = log_reader.Start.BEGINNING if from_beginning else log_reader.Start.END
+    with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
+        deserializer = avro.AvroSerde(ids={}, lookup=registry.definition)
+        decoder = tailing.Decoder(topics=topic_names(settings), deserializer=deserializer)
+        records = log_reader.LogReader(kafka_clients(settings)).read(names, start=start, follow=follow, stop=stop)
+        yield from map(decoder.line, records)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import allocation
-from allocation.entrypoints.cli import failures, producing, services, setup, stack, tailing
+from allocation.entrypoints.cli import failures, producing, services, setup, stack, tailing, verifying
 
 app = typer.Typer(
     name="allocation",
@@ -59,6 +59,9 @@ app.command(rich_help_panel=_SERVICES)(services.api)
 _MESSAGES = "Messages"
 app.add_typer(producing.app, name="produce", rich_help_panel=_MESSAGES)
 app.command(rich_help_panel=_MESSAGES, epilog=tailing.EXAMPLES)(tailing.tail)
+
+_OPERATION = "Operation"
+app.command(rich_help_panel=_OPERATION)(verifying.verify)
 
 
 def main() -> None:

@@ -1,0 +1,181 @@
+"""Run all comparisons, on a system that goes on working.
+
+The database is read first, at one moment. The topics are read after it, so that what its outbox does
+not hold any more is there; what is newer is left out, by the counters of that moment. Nothing is
+waited for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from allocation.service_layer.operations.verify import (
+    accounts,
+    causes,
+    dead_letters,
+    findings,
+    journal,
+    lines,
+    published,
+    sources,
+    stock,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from allocation.service_layer import reading, topics
+    from allocation.service_layer.operations.verify import events, ports, snapshot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was compared, and what does not agree; `notes` count what is no finding, but good to know."""
+
+    compared: Mapping[findings.Check, int]
+    counts: Mapping[findings.Check, int]
+    findings: Sequence[findings.Finding]
+    notes: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """How many findings there are, also those whose text is not kept."""
+        return sum(self.counts.values())
+
+
+class Verification:
+    """May be run any number of times; only reads."""
+
+    def __init__(
+        self,
+        *,
+        database: ports.Database,
+        logs: ports.Logs,
+        topics: topics.TopicNames,
+        messages: reading.MessageReader,
+        events: events.EventReader,
+    ) -> None:
+        self._database = database
+        self._logs = logs
+        self._topics = topics
+        self._messages = messages
+        self._events = events
+
+    def run(self, *, keep: int, on_progress: ports.Progress) -> Report:
+        """Compare everything; `keep` findings of each kind are told in full.
+
+        Raises `CannotVerify` when a topic has lost records or is not the one that the database knows,
+        `DependencyDown` when something does not answer.
+        """
+        on_progress("database", 0, 1)
+        database = self._database.read()
+        on_progress("database", 1, 1)
+        log = sources.Sources(self._logs, names=self._topics_read(), on_progress=on_progress)
+        found = findings.Findings(keep)
+        positions = log.check_positions(database.positions, found)
+        announced = self._read_events(log, database, found)
+        letters = self._read_dead_letters(log, database, found)
+        journal_topic = self._read_journal(log, database, found)
+        later = self._database.later()
+        announced.finish(later.event_sequences)
+        journal_topic.finish(later.journal_numbers)
+        handled = self._read_commands(log, database, positions, letters, found)
+        letters.finish(database.positions, later.positions)
+        _compare(database, announced.by_sku, handled, found)
+        return _report(found, database, announced, letters)
+
+    def _topics_read(self) -> tuple[str, ...]:
+        names = self._topics
+        return (*names.commands.values(), *names.events.values(), names.dead_letter, names.journal)
+
+    def _read_events(
+        self, log: sources.Sources, database: snapshot.Snapshot, found: findings.Findings
+    ) -> published.Published:
+        names = tuple(self._topics.events.values())
+        announced = published.Published(database=database, reader=self._events, findings=found)
+        for record in log.read("events", names):
+            announced.add(record)
+        for row in _unsent(database, names):
+            announced.add_unsent(row)
+        return announced
+
+    def _read_dead_letters(
+        self, log: sources.Sources, database: snapshot.Snapshot, found: findings.Findings
+    ) -> dead_letters.DeadLetters:
+        names = (self._topics.dead_letter,)
+        letters = dead_letters.DeadLetters(topics=self._topics.commands.values(), findings=found)
+        for record in log.read("dead letters", names):
+            letters.add(record)
+        for row in _unsent(database, names):
+            letters.add_unsent(row)
+        return letters
+
+    def _read_journal(
+        self, log: sources.Sources, database: snapshot.Snapshot, found: findings.Findings
+    ) -> journal.JournalTopic:
+        names = (self._topics.journal,)
+        journal_topic = journal.JournalTopic(database.journal, findings=found)
+        for record in log.read("journal", names):
+            journal_topic.add(record)
+        for row in _unsent(database, names):
+            journal_topic.add_unsent(row)
+        return journal_topic
+
+    def _read_commands(
+        self,
+        log: sources.Sources,
+        database: snapshot.Snapshot,
+        positions: Mapping[ports.TopicPartition, int],
+        letters: dead_letters.DeadLetters,
+        found: findings.Findings,
+    ) -> list[accounts.HandledCommand]:
+        called = accounts.Accounts(
+            database=database,
+            journal=journal.Journal(database.journal, findings=found),
+            letters=letters,
+            reader=self._messages,
+            findings=found,
+        )
+        for record in log.read("commands", tuple(self._topics.commands.values()), until=positions):
+            called.add(record)
+        called.finish()
+        return called.handled
+
+
+def _unsent(database: snapshot.Snapshot, names: Collection[str]) -> Iterator[snapshot.OutboxRow]:
+    return (row for row in database.outbox if row.topic in names)
+
+
+def _compare(
+    database: snapshot.Snapshot,
+    by_sku: Mapping[str, Sequence[events.Event]],
+    handled: Sequence[accounts.HandledCommand],
+    found: findings.Findings,
+) -> None:
+    lines.compare(database, lines.replay(by_sku, findings=found), findings=found)
+    lines.check_batches(database, findings=found)
+    folded = stock.Stock(handled, findings=found)
+    folded.compare(database.batches)
+    stock.check_versions(database.products, folded.changes, by_sku, findings=found)
+    causes.Causes(handled, by_sku, findings=found).check()
+
+
+def _report(
+    found: findings.Findings,
+    database: snapshot.Snapshot,
+    announced: published.Published,
+    letters: dead_letters.DeadLetters,
+) -> Report:
+    said = {
+        "events published after the database was read, left out": announced.newer,
+        "events announced a second time on request, left out": announced.resent,
+        "dead letters of messages that did not come from these topics, left out": letters.from_elsewhere,
+        "messages in the outbox, not sent yet": len(database.outbox),
+        "messages in the outbox that Kafka refused, and those of their skus behind them": sum(
+            row.is_quarantined for row in database.outbox
+        ),
+        "commands that wait": len(database.parked),
+    }
+    notes = {text: count for text, count in said.items() if count}
+    return Report(compared=found.compared, counts=found.counts, findings=found.first, notes=notes)
