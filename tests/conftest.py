@@ -77,7 +77,7 @@ def breakable_stack(stack: stacks.RunningStack) -> Iterator[devstack.Stack]:
 def settings(endpoints: devstack.Endpoints) -> Iterator[config.Settings]:
     """Settings of an installation of its own: an empty database, topics with a prefix; `initialised` fills both."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = sqlalchemy.create_engine(endpoints.database_url, isolation_level="AUTOCOMMIT")
+    admin = sqlalchemy.create_engine(endpoints.database_url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
     with admin.connect() as connection:
         connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
     url = sqlalchemy.make_url(endpoints.database_url).set(database=name)
