@@ -57,6 +57,9 @@ class Settings(pydantic_settings.BaseSettings):
     max_retries: int = pydantic.Field(
         5, ge=0, description="retries of a command that fails unexpectedly before it is parked"
     )
+    relay_lease_s: float = pydantic.Field(
+        3.0, ge=0.1, le=60, description="a relay that is silent for so long is replaced by one that stands by"
+    )
     http_host: str = pydantic.Field("127.0.0.1", min_length=1, description="address that the API listens on")
     http_port: int = pydantic.Field(
         5005, ge=0, le=MAX_PORT, description="port that the API listens on, 0 for a free one"

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from allocation import config
 
@@ -22,10 +22,10 @@ DEADLINE_S = 30.0
 class Part:
     """`python -m allocation PART`, and its log lines."""
 
-    def __init__(self, name: str, settings: config.Settings) -> None:
+    def __init__(self, name: str, settings: config.Settings, *, more: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "allocation", name],
-            env=os.environ | environment(settings),
+            env=os.environ | environment(settings) | dict(more or {}),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -65,9 +65,9 @@ class Part:
 
 
 @contextlib.contextmanager
-def running(name: str, settings: config.Settings) -> Iterator[Part]:
-    """Run a part until the block ends."""
-    part = Part(name, settings)
+def running(name: str, settings: config.Settings, *, more: Mapping[str, str] | None = None) -> Iterator[Part]:
+    """Run a part until the block ends, with more environment variables."""
+    part = Part(name, settings, more=more)
     try:
         yield part
     finally:

@@ -28,6 +28,7 @@ class Story:
     failures: list[Exception] = field(default_factory=list)
     connections: int = 0
     waits: int = 0
+    lease_s: float = 60
 
     def wait(self, timeout_s: float) -> bool:
         del timeout_s
@@ -48,7 +49,7 @@ class Story:
     def run(self) -> list[str]:
         """Run until the script is over; return what was logged."""
         with structlog.testing.capture_logs() as lines:
-            duty.Duty(shard=0, connect=self.connect).run(self.stopping)
+            duty.Duty(shard=0, connect=self.connect, lease_s=self.lease_s).run(self.stopping)
         return [line["event"] for line in lines]
 
 
@@ -100,9 +101,8 @@ def test_a_standby_touches_nothing_until_the_lease_is_free() -> None:
     assert seen == [(0, [1])]
 
 
-def test_a_relay_that_lost_its_lease_sends_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duty, "RENEW_S", 0)
-    story = Story()
+def test_a_relay_that_lost_its_lease_sends_nothing_more() -> None:
+    story = Story(lease_s=0)
 
     def lose_the_lease() -> None:
         story.lease.take_away()

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LEASE_S = 3.0  # a standby works this long after the active one has died; three commits that take their time
-RENEW_S = LEASE_S / 3  # two renewals may fail before the lease is lost
-STANDBY_S = 0.5  # a standby asks the database this often
+RENEWALS = 3  # in the duration of a lease: two may come late before it is lost
+STANDBY_S = 0.5  # a standby asks the database this often, or oftener where the lease is short
 SLOW_POLL_S = 1.0  # the safety net for hints that were missed
 STOP_CHECK_S = 0.2  # how soon a stop is noticed while nothing arrives
 # A transaction costs the broker 3 ms of processor time however small it is: a hundred a second at most.
@@ -36,9 +35,12 @@ _LONGEST_PAUSE_S = 3.0  # a service that is back is noticed about as soon as a p
 class Duty:
     """Runs in one thread until told to stop; the pass in hand is finished first."""
 
-    def __init__(self, *, shard: int, connect: Callable[[], AbstractContextManager[ports.Desk]]) -> None:
+    def __init__(
+        self, *, shard: int, connect: Callable[[], AbstractContextManager[ports.Desk]], lease_s: float
+    ) -> None:
         self._shard = shard
         self._connect = connect
+        self._renewal_s = lease_s / RENEWALS
         self._size = passes.PassSize()
         self._pause_s = _FIRST_PAUSE_S
         self._status = ""
@@ -68,10 +70,10 @@ class Duty:
     def _await_lease(self, lease: ports.Lease, stopping: threading.Event) -> bool:
         while not stopping.is_set():
             if lease.acquire():
-                self._renew_at = time.monotonic() + RENEW_S
+                self._renew_at = time.monotonic() + self._renewal_s
                 return True
             self._note("standby")
-            stopping.wait(STANDBY_S)
+            stopping.wait(min(STANDBY_S, self._renewal_s))
         return False
 
     def _relay(self, relay: passes.ShardRelay, desk: ports.Desk, stopping: threading.Event) -> None:
@@ -98,7 +100,7 @@ class Duty:
             return
         if not lease.renew():
             raise ports.Superseded(f"the lease of relay shard {self._shard} has been taken by another relay")
-        self._renew_at = time.monotonic() + RENEW_S
+        self._renew_at = time.monotonic() + self._renewal_s
 
     def _next_pause_s(self) -> float:
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
