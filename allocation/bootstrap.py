@@ -223,7 +223,11 @@ def relay_shards(settings: config.Settings) -> Sequence[int]:
 def relay(settings: config.Settings, *, shard: int) -> duty.Duty:
     """Return the relay of a shard; nothing is opened before it runs."""
     owner = leases.new_owner()
-    return duty.Duty(shard=shard, connect=lambda: _relay_desk(settings, shard=shard, owner=owner))
+    return duty.Duty(
+        shard=shard,
+        connect=lambda: _relay_desk(settings, shard=shard, owner=owner),
+        lease_s=settings.relay_lease_s,
+    )
 
 
 @contextlib.contextmanager
@@ -237,7 +241,7 @@ def _relay_desk(settings: config.Settings, *, shard: int, owner: str) -> Iterato
         outbox = outbox_rows.OutboxRows(connection, shard=shard)
         database_id = outbox.state().database_id
         yield relaying.Desk(
-            lease=leases.Lease(engine, name=f"relay-{shard}", duration_s=duty.LEASE_S, owner=owner),
+            lease=leases.Lease(engine, name=f"relay-{shard}", duration_s=settings.relay_lease_s, owner=owner),
             outbox=outbox,
             hints=listener,
             open_log=lambda: _relay_log(settings, shard=shard, database_id=database_id),
