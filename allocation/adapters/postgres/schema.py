@@ -56,6 +56,12 @@ def check_binding(database: sqlalchemy.Engine, *, cluster_id: str, topic_prefix:
         )
 
 
+def database_id(database: sqlalchemy.Engine) -> str:
+    """Return the name that tells this database from all others; `check_binding` must have passed before."""
+    with engine.translated_errors(), database.connect() as connection:
+        return str(connection.execute(sqlalchemy.select(tables.instance.c.database_id)).scalar_one())
+
+
 def _binding(database: sqlalchemy.Engine) -> tuple[str, str]:
     columns = sqlalchemy.select(tables.instance.c.cluster_id, tables.instance.c.topic_prefix)
     try:
