@@ -25,6 +25,8 @@ from allocation.adapters.kafka import (
     whole_logs,
 )
 from allocation.adapters.kafka import consumer as kafka_consumer
+from allocation.adapters.kafka import errors as kafka_errors
+from allocation.adapters.kafka import figures as kafka_figures
 from allocation.adapters.kafka import forwarder as kafka_forwarder
 from allocation.adapters.kafka import producer as kafka_producer
 from allocation.adapters.kafka import topics as kafka_topics
@@ -39,6 +41,7 @@ from allocation.adapters.postgres import (
     waiting_room,
 )
 from allocation.adapters.postgres import engine as postgres
+from allocation.adapters.postgres import figures as postgres_figures
 from allocation.adapters.postgres import relay_shards as postgres_relay_shards
 from allocation.adapters.postgres import unit_of_work as postgres_unit_of_work
 from allocation.adapters.redis import connections as redis_connections
@@ -50,6 +53,7 @@ from allocation.service_layer import (
     grace,
     messagebus,
     messages,
+    ports,
     processing,
     reading,
     topics,
@@ -58,7 +62,7 @@ from allocation.service_layer import (
 )
 from allocation.service_layer.bridging import inbound, outbound, tenure
 from allocation.service_layer.bridging import intake as bridge_intake
-from allocation.service_layer.operations import producing, tailing
+from allocation.service_layer.operations import producing, status, tailing
 from allocation.service_layer.operations.verify import events as verified_events
 from allocation.service_layer.operations.verify import verification as verify
 from allocation.service_layer.relaying import duty, setting_up
@@ -354,17 +358,20 @@ def establish_bridge(settings: config.Settings) -> None:
 def command_sender(settings: config.Settings) -> Iterator[producing.Sender]:
     """Open what sends commands, with Kafka and the registry alone; raises `SchemaNotRegistered`, `DependencyDown`."""
     names = topic_names(settings)
-    definitions = avro_schemas.load()
     with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
-        ids = {
-            record_name: registry.id_of(subject=avro_schemas.subject(topic), definition=definitions[record_name])
-            for record_name, topic in names.commands.items()
-        }
-        avro_serde = avro.AvroSerde(ids=ids, lookup=registry.definition)
+        avro_serde = avro.AvroSerde(ids=_command_schemas(registry, names), lookup=registry.definition)
         with kafka_producer.Producer(kafka_clients(settings)) as producer:
             yield producing.Sender(
                 producer=producer, envelopes=envelopes.Envelopes(topics=names, serializer=avro_serde)
             )
+
+
+def _command_schemas(registry: avro_registry.Registry, names: topics.TopicNames) -> Mapping[str, int]:
+    definitions = avro_schemas.load()
+    return {
+        record_name: registry.id_of(subject=avro_schemas.subject(topic), definition=definitions[record_name])
+        for record_name, topic in names.commands.items()
+    }
 
 
 def tail(
@@ -382,3 +389,29 @@ def tail(
         decoder = tailing.Decoder(topics=topic_names(settings), deserializer=deserializer)
         records = log_reader.LogReader(kafka_clients(settings)).read(names, start=start, follow=follow, stop=stop)
         yield from map(decoder.line, records)
+
+
+@contextlib.contextmanager
+def inspection(settings: config.Settings) -> Iterator[status.Inspection]:
+    """Open what looks at an installation, whichever of its parts are up."""
+    names = topic_names(settings)
+    with (
+        database(settings) as engine,
+        avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry,
+        redis_connections.connect(settings.redis_url) as client,
+    ):
+        yield status.Inspection(
+            kafka=kafka_figures.KafkaFigures(kafka_clients(settings), names=names, group=settings.consumer_group),
+            database=postgres_figures.DatabaseFigures(engine),
+            fits=functools.partial(schema.check_binding, engine, topic_prefix=settings.topic_prefix),
+            others={
+                "schema registry": lambda: _command_schemas(registry, names),
+                "Redis": lambda: redis_connections.check(client),
+            },
+            expected=(
+                ports.Retryable,
+                kafka_errors.KafkaRefused,
+                schema.NotInitialised,
+                avro_registry.SchemaNotRegistered,
+            ),
+        )

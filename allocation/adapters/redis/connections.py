@@ -44,6 +44,12 @@ def connect(url: str) -> Iterator[redis.Redis]:
         client.close()
 
 
+def check(client: redis.Redis) -> None:
+    """Make sure that the server answers; raises `DependencyDown`."""
+    with translated_errors():
+        client.ping()
+
+
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
     """Raise `DependencyDown` for whatever Redis or the way to it has against us: no message is to blame for it."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import allocation
-from allocation.entrypoints.cli import failures, producing, services, setup, stack, tailing, verifying
+from allocation.entrypoints.cli import failures, producing, services, setup, stack, status, tailing, verifying
 
 app = typer.Typer(
     name="allocation",
@@ -48,6 +48,7 @@ app.command(rich_help_panel=_STACK)(stack.env)
 
 _INSTALLATION = "Installation"
 app.command(rich_help_panel=_INSTALLATION)(setup.init)
+app.command(rich_help_panel=_INSTALLATION)(status.status)
 
 _SERVICES = "Services"
 app.command(rich_help_panel=_SERVICES)(services.run)

@@ -34,7 +34,7 @@ def lines(
     *,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", exists=True, dir_okay=False, allow_dash=True, help="JSON lines; - for stdin."),
+        typer.Option("--file", "-f", metavar="FILE", help="JSON lines; - for standard input."),
     ] = None,
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Go on behind a line that no message can be made of.")

@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 import typer
@@ -37,7 +37,7 @@ def send_file(path: Path, *, skip_invalid: bool) -> None:
         bootstrap.command_sender(settings) as sender,
         _progress_bar(file, tally) as lines,
     ):
-        tally.has_begun = True
+        tally.begin()
         sender.send_lines(lines, on_unsendable=tally.note, on_delivery=tally.count)
     if tally.bad_line:
         typer.echo(f"allocation: {path}, {tally.bad_line}; nothing behind it was sent", err=True)
@@ -49,11 +49,13 @@ class _Tally:
     """What has become of the lines so far; `sent` is counted by the producer's thread."""
 
     skip_invalid: bool
-    has_begun: bool = False
+    began_at: float | None = None
     sent: int = 0
     skipped: int = 0
     bad_line: str = ""
-    _began_at: float = field(default_factory=time.monotonic)
+
+    def begin(self) -> None:
+        self.began_at = time.monotonic()
 
     def count(self, _at: producing.Coordinates) -> None:
         self.sent += 1
@@ -70,7 +72,7 @@ class _Tally:
         return True
 
     def __str__(self) -> str:
-        seconds = time.monotonic() - self._began_at
+        seconds = time.monotonic() - (self.began_at or 0)
         skipped = f"; {self.skipped:,} lines skipped" if self.skipped else ""
         return f"{self.sent:,} commands sent in {seconds:.1f} s, {self.sent / max(seconds, 1e-3):,.0f}/s{skipped}"
 
@@ -81,7 +83,7 @@ def _summary(tally: _Tally) -> Iterator[None]:
     try:
         yield
     finally:
-        if tally.has_begun:
+        if tally.began_at is not None:
             typer.echo(tally)
 
 
@@ -90,7 +92,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     if str(path) == "-":
         yield sys.stdin.buffer
         return
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        msg = f"{path}: {error.strerror}"
+        raise typer.BadParameter(msg, param_hint="--file") from error
+    with file:
         yield file
 
 

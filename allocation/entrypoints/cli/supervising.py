@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,13 +23,13 @@ from allocation.entrypoints.cli import failures, membership
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from allocation import config
 
-# In the order of their start. They are stopped the other way round: the ways in are closed first, and the relay
-# sends on what the worker did last.
-_PARTS = ("relay", "worker", "bridge", "api")
+# In the order of their start. They are stopped the other way round, stage by stage: first the ways in, and the API
+# can still answer its last callers; then what works on what has come in.
+_STAGES = (("relay", "worker"), ("bridge", "api"))
 
 # How soon the death of a part is noticed.
 _POLL_INTERVAL_S = 0.1
@@ -53,28 +54,34 @@ def run(settings: config.Settings) -> int:
     """Run all parts until SIGTERM or Ctrl-C; return the exit code."""
     with membership.held_name(settings.consumer_group) as name:
         environment = {**os.environ, "ALLOCATION_CONSUMER_INSTANCE_ID": settings.consumer_instance_id or name}
-        parts = [Part(name, _command(name), environment) for name in _PARTS]
-        stop = stopping.on_signal(at_second=lambda: _kill(parts))
-        try:
-            return supervise(parts, stop)
-        finally:
-            _kill(parts)
+        stages = [[Part(part, _command(part), environment) for part in stage] for stage in _STAGES]
+        stop = stopping.on_signal(at_second=lambda: _kill(stages))
+        return supervise(stages, stop)
 
 
-def supervise(parts: Sequence[Part], stop: threading.Event) -> int:
+def supervise(stages: Stages, stop: threading.Event) -> int:
     """Keep the parts running until the event is set, or until one says that its settings are wrong.
 
-    Returns the exit code: 0 if all have stopped cleanly, 2 for wrong settings, else 1.
+    Then stops them, the last stage first. Returns the exit code: 0 if all have stopped cleanly, 2 for
+    wrong settings, else 1.
     """
-    status = 0
-    while not (stop.is_set() or status):
+    try:
+        status = _keep_running([part for stage in stages for part in stage], stop)
+        was_clean = _stop(tuple(reversed(stages)))
+    finally:
+        _kill(stages)
+    return status or (0 if was_clean else failures.FAILED)
+
+
+def _keep_running(parts: Sequence[Part], stop: threading.Event) -> int:
+    """Return when the event is set, or with an exit code when going on makes no sense."""
+    while not stop.is_set():
         for part in parts:
             part.look_after()
-        if any(part.is_hopeless for part in parts):
-            status = failures.USER_ERROR
+            if part.is_hopeless:
+                return failures.USER_ERROR
         stop.wait(_POLL_INTERVAL_S)
-    was_clean = _stop_in_order(tuple(reversed(parts)))
-    return status or (0 if was_clean else failures.FAILED)
+    return 0
 
 
 @dataclass(slots=True)
@@ -88,7 +95,7 @@ class Part:
     is_hopeless: bool = False
     """It has rejected its settings: another start would end the same way."""
     _started_at: float = 0.0
-    _start_at: float = field(default=0.0)
+    _start_at: float = 0.0
     _backoff_s: float = FIRST_BACKOFF_S
 
     @property
@@ -129,22 +136,32 @@ class Part:
         self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
 
 
+Stages = Sequence[Sequence[Part]]
+
+
 def _command(part: str) -> tuple[str, ...]:
     # -P: a folder in the working directory that is called like the package is not the package.
     return (sys.executable, "-P", "-m", "allocation", part)
 
 
-def _stop_in_order(parts: Sequence[Part]) -> bool:
-    """Stop one after the other; say whether all ended cleanly, and in time."""
+def _stop(stages: Stages) -> bool:
+    """Stop one stage after the other; say whether all parts ended cleanly, and in time."""
     log.info("run.stopping")
     deadline = time.monotonic() + _STOP_TIMEOUT_S
-    for part in parts:
-        if part.process is not None:
-            part.process.terminate()
-            _wait(part.process, min(_PATIENCE_S, deadline - time.monotonic()))
-    clean = [_has_stopped(part, deadline) for part in parts if part.process is not None]
+    for stage in stages:
+        _stop_stage([part.process for part in stage if part.process is not None], deadline)
+    clean = [_has_stopped(part, deadline) for stage in stages for part in stage]
     log.info("run.stopped")
     return all(clean)
+
+
+def _stop_stage(processes: Sequence[subprocess.Popen[bytes]], deadline: float) -> None:
+    """Tell all to stop, and give them some time before the next stage is told."""
+    for process in processes:
+        process.terminate()
+    patient_until = min(time.monotonic() + _PATIENCE_S, deadline)
+    for process in processes:
+        _wait(process, patient_until - time.monotonic())
 
 
 def _has_stopped(part: Part, deadline: float) -> bool:
@@ -162,7 +179,8 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
         return None
 
 
-def _kill(parts: Sequence[Part]) -> None:
-    for part in parts:
-        if part.process is not None and part.is_running:
-            part.process.kill()
+def _kill(stages: Stages) -> None:
+    for stage in stages:
+        for part in stage:
+            if part.process is not None and part.is_running:
+                part.process.kill()

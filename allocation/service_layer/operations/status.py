@@ -6,7 +6,7 @@ Looks only, changes nothing, and says what it can say when parts are down.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,19 +101,25 @@ class Status:
         return tuple(_lag(partition, self.database.next_offsets) for partition in self.kafka.partitions)
 
 
+class Fits(Protocol):
+    """Whether the database belongs to a cluster."""
+
+    def __call__(self, *, cluster_id: str) -> None:
+        """Raise one of the expected errors unless it does."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """Looks at one installation.
 
-    Everything blocks until it is done. `fits` raises when the database does not belong to the cluster
-    of this id, `others` when the part of that name does not answer; `expected` are the errors that
-    these raise.
+    Everything blocks until it is done. Each of `others` raises when the part of that name does not
+    answer; `expected` are the errors that say that a part is down or does not fit.
     """
 
     kafka: Callable[[], KafkaFigures]
     database: Callable[[], DatabaseFigures]
-    fits: Callable[[str], None]
-    others: Mapping[str, Callable[[], None]]
+    fits: Fits
+    others: Mapping[str, Callable[[], object]]
     expected: tuple[type[Exception], ...]
 
     def look(self) -> Status:
@@ -125,7 +131,7 @@ class Inspection:
             problems["topics"] = f"{', '.join(kafka.missing_topics)}: missing; `allocation init` creates the topics"
         if kafka is not None and database is not None:
             cluster_id = kafka.cluster_id
-            self._ask("installation", lambda: self.fits(cluster_id), problems)
+            self._ask("installation", lambda: self.fits(cluster_id=cluster_id), problems)
         for name, check in self.others.items():
             self._ask(name, check, problems)
         return Status(problems, kafka, database)

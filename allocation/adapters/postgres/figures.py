@@ -1,0 +1,61 @@
+"""What the database knows of an installation: positions, what waits in it, and who works on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg2
+import sqlalchemy
+
+from allocation.adapters.postgres import engine as postgres
+from allocation.adapters.postgres import schema
+from allocation.service_layer import messages
+from allocation.service_layer.operations import status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_POSITIONS = sqlalchemy.text("SELECT topic_id, partition, next_offset FROM positions")
+_OUTBOX = sqlalchemy.text("""
+SELECT quarantined IS NOT NULL AS state, count(*), extract(epoch FROM clock_timestamp() - min(created_at))::float8
+FROM outbox GROUP BY 1
+""")
+_PARKED = sqlalchemy.text("""
+SELECT state, count(*), extract(epoch FROM clock_timestamp() - min(parked_at))::float8 FROM parked GROUP BY 1
+""")
+_OWNERS = sqlalchemy.text("SELECT name, owner FROM leases WHERE expires_at > clock_timestamp() ORDER BY name")
+
+_NOTHING = status.Backlog(0, None)
+
+
+class DatabaseFigures:
+    """Looks at one database; raises `DependencyDown`."""
+
+    def __init__(self, database: sqlalchemy.Engine) -> None:
+        self._database = database
+
+    def __call__(self) -> status.DatabaseFigures:
+        """Return all figures; raises `NotInitialised` where the tables are not those of this version."""
+        try:
+            return self._read()
+        except psycopg2.ProgrammingError as error:
+            msg = f"the database lacks tables of this service ({str(error).splitlines()[0]}); run `allocation init`"
+            raise schema.NotInitialised(msg) from error
+
+    def _read(self) -> status.DatabaseFigures:
+        with postgres.reading(self._database) as connection:
+            outbox = _backlogs(connection.execute(_OUTBOX))
+            return status.DatabaseFigures(
+                next_offsets={
+                    messages.LogPartition(topic_id, partition): next_offset
+                    for topic_id, partition, next_offset in connection.execute(_POSITIONS)
+                },
+                outbox=outbox.get(False, _NOTHING),
+                quarantined=outbox.get(True, _NOTHING),
+                parked=_backlogs(connection.execute(_PARKED)),
+                owners=dict(connection.execute(_OWNERS).tuples().all()),
+            )
+
+
+def _backlogs(rows: Iterable[Any]) -> dict[Any, status.Backlog]:
+    return {state: status.Backlog(rows, oldest_age_s) for state, rows, oldest_age_s in rows}

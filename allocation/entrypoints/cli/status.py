@@ -1,0 +1,122 @@
+"""`allocation status`: how an installation is doing, for people and, with --json, for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from allocation.entrypoints.cli import failures, starting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich import console, table
+
+    from allocation.service_layer.operations import status as operation
+
+Figures = dict[str, Any]
+
+
+def status(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+) -> None:
+    """Show what waits where, who works on it, and which part is missing.
+
+    The lag of a partition counts what the database has not handled; the marker of a transaction
+    counts as one. The exit code is 1 when a part is down or does not fit the others.
+    """
+    from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
+
+    with bootstrap.inspection(starting.settings()) as inspection:
+        found = inspection.look()
+    if as_json:
+        typer.echo(json.dumps(_figures(found), indent=2))
+    else:
+        _show(found)
+    if found.problems:
+        raise typer.Exit(failures.FAILED)
+
+
+def _figures(found: operation.Status) -> Figures:
+    """Return the status as JSON has it; null stands for what is not known."""
+    kafka, database = found.kafka, found.database
+    return {
+        "ok": not found.problems,
+        "problems": dict(found.problems),
+        "cluster_id": kafka and kafka.cluster_id,
+        "lag": sum(lag.lag for lag in found.lags) if kafka and database else None,
+        "partitions": [dataclasses.asdict(lag) for lag in found.lags],
+        "members": kafka and [dataclasses.asdict(member) for member in kafka.members],
+        "dead_letters": kafka and dataclasses.asdict(kafka.dead_letters),
+        "outbox": database and dataclasses.asdict(database.outbox),
+        "quarantined": database and dataclasses.asdict(database.quarantined),
+        "parked": database and {state: dataclasses.asdict(backlog) for state, backlog in database.parked.items()},
+        "owners": database and dict(database.owners),
+    }
+
+
+def _show(found: operation.Status) -> None:
+    from rich import console  # noqa: PLC0415 - for people only
+
+    out = console.Console(highlight=False)
+    if found.lags:
+        out.print(_partitions(found))
+    for name, text in _lines(found):
+        out.print(f"[bold]{name:<14}[/bold]{text}", soft_wrap=True)
+    _show_problems(out, found)
+
+
+def _partitions(found: operation.Status) -> table.Table:
+    from rich import box, table  # noqa: PLC0415
+
+    shown = table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("topic")
+    for name in ("partition", "position", "end", "lag", "committed"):
+        shown.add_column(name, justify="right")
+    for lag in found.lags:
+        behind = f"[yellow]{lag.lag:,}[/yellow]" if lag.lag else "0"
+        committed = "-" if lag.committed is None else f"{lag.committed:,}"
+        shown.add_row(lag.topic, str(lag.partition), f"{lag.position:,}", f"{lag.end:,}", behind, committed)
+    return shown
+
+
+def _lines(found: operation.Status) -> Iterator[tuple[str, str]]:
+    if found.lags:
+        yield "lag", f"{sum(lag.lag for lag in found.lags):,}"
+    if found.database is not None:
+        yield from _lines_of_database(found.database)
+    if found.kafka is not None:
+        yield from _lines_of_kafka(found.kafka)
+
+
+def _lines_of_database(database: operation.DatabaseFigures) -> Iterator[tuple[str, str]]:
+    yield "outbox", _backlog(database.outbox)
+    if database.quarantined.rows:
+        yield "quarantined", f"[red]{_backlog(database.quarantined)}[/red]"
+    parked = [f"{state} {_backlog(backlog)}" for state, backlog in sorted(database.parked.items())]
+    yield "parked", ", ".join(parked) or "0"
+    yield from database.owners.items()
+
+
+def _lines_of_kafka(kafka: operation.KafkaFigures) -> Iterator[tuple[str, str]]:
+    for member in kafka.members:
+        yield "worker", f"{member.name} on {member.host}, {member.partitions} partitions"
+    letters = kafka.dead_letters
+    yield "dead letters", f"{letters.count:,}" if letters.is_exact else f"at most {letters.count:,}"
+
+
+def _backlog(backlog: operation.Backlog) -> str:
+    if backlog.oldest_age_s is None:
+        return f"{backlog.rows:,}"
+    return f"{backlog.rows:,} (the oldest for {backlog.oldest_age_s:,.1f} s)"
+
+
+def _show_problems(out: console.Console, found: operation.Status) -> None:
+    from rich import markup  # noqa: PLC0415
+
+    for name, problem in found.problems.items():
+        out.print(f"[bold red]{name:<14}[/bold red]{markup.escape(problem)}", soft_wrap=True)
