@@ -48,6 +48,7 @@ from allocation.adapters.redis import connections as redis_connections
 from allocation.adapters.redis import publisher
 from allocation.adapters.redis import subscription as redis_subscription
 from allocation.service_layer import (
+    brakes,
     envelopes,
     failure_policy,
     grace,
@@ -181,7 +182,12 @@ def worker(settings: config.Settings, *, stopping: threading.Event) -> Iterator[
                 processor=processor,
                 policy=failure_policy.FailurePolicy(processor, max_retries=settings.max_retries),
                 grace=grace.Grace(room=room, ends=lambda: _log_ends(admin, names.create_batch), processor=processor),
-                batch_size=settings.batch_size,
+                brakes=brakes.Brakes(
+                    circuit=brakes.Circuit(limit=settings.refusal_limit),
+                    outbox_limit=settings.outbox_limit,
+                    outbox_rows=room.outbox_rows,
+                ),
+                batch_size=brakes.BatchSize(settings.batch_size),
             )
 
 

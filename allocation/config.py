@@ -60,6 +60,8 @@ class Settings(pydantic_settings.BaseSettings):
     relay_lease_s: float = pydantic.Field(
         3.0, ge=0.1, le=60, description="a relay that is silent for so long is replaced by one that stands by"
     )
+    outbox_limit: int = pydantic.Field(200_000, ge=1, description="rows in the outbox at which the worker stands still")
+    refusal_limit: float = pydantic.Field(0.5, gt=0, le=1, description="share of refused messages at which the worker stands still, 1: never")
     http_host: str = pydantic.Field("127.0.0.1", min_length=1, description="address that the API listens on")
     http_port: int = pydantic.Field(
         5005, ge=0, le=MAX_PORT, description="port that the API listens on, 0 for a free one"

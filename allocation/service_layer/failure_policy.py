@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from allocation.service_layer import messages
 
-_log = structlog.get_logger()
+log = structlog.get_logger()
 
 
 class Processing(Protocol):
@@ -39,37 +39,55 @@ class FailurePolicy:
         self._processor = processor
         self._max_retries = max_retries
 
-    def process(self, records: Sequence[messages.Record]) -> list[processing.Report]:
-        """Handle these records in order, in as few transactions as their faults allow."""
+    def process(
+        self, records: Sequence[messages.Record], *, conflicts_are_faults: bool = False
+    ) -> list[processing.Report]:
+        """Handle these records in order, in as few transactions as their faults allow.
+
+        `conflicts_are_faults` when the same conflict came back so often that it is no coincidence.
+        """
+        return self._process(records, _Passing(conflicts_are_faults))
+
+    def _process(self, records: Sequence[messages.Record], passing: _Passing) -> list[processing.Report]:
         try:
             return [self._processor.process(records)]
-        except (ports.Retryable, processing.LogDiverged):
-            raise
-        except Exception as error:  # noqa: BLE001 - a bug, or a value nobody thought of; it is kept, not swallowed
+        except Exception as error:
+            if passing.is_for_caller(error):
+                raise
             if len(records) == 1:
-                return [self._alone(records[0], error)]
+                return [self._alone(records[0], error, passing)]
             middle = len(records) // 2
-            return [*self.process(records[:middle]), *self.process(records[middle:])]
+            return [*self._process(records[:middle], passing), *self._process(records[middle:], passing)]
 
-    def _alone(self, record: messages.Record, error: Exception) -> processing.Report:
+    def _alone(self, record: messages.Record, error: Exception, passing: _Passing) -> processing.Report:
         where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-        _log.warning("worker.message_failed", **where, exc_info=error)
+        log.warning("worker.message_failed", **where, exc_info=error)
         try:
-            return self._again(record)
-        except (ports.Retryable, processing.LogDiverged):
-            raise
-        except Exception as last:  # noqa: BLE001 - see above
-            _log.error("worker.message_set_aside", **where, error=repr(last))
+            return self._again(record, passing)
+        except Exception as last:
+            if passing.is_for_caller(last):
+                raise
+            log.error("worker.message_set_aside", **where, error=repr(last))  # noqa: TRY400 - its trace was logged above
             return self._processor.set_aside(record, error=f"{type(last).__name__}: {last}")
 
-    def _again(self, record: messages.Record) -> processing.Report:
+    def _again(self, record: messages.Record, passing: _Passing) -> processing.Report:
         for attempt in stamina.retry_context(
-            on=_is_unexpected, attempts=self._max_retries + 1, timeout=None, wait_initial=0.05, wait_max=1.0
+            on=lambda error: not passing.is_for_caller(error),
+            attempts=self._max_retries + 1,
+            timeout=None,
+            wait_initial=0.05,
+            wait_max=1.0,
         ):
             with attempt:
                 return self._processor.process([record])
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _is_unexpected(error: Exception) -> bool:
-    return not isinstance(error, (ports.Retryable, processing.LogDiverged))
+class _Passing:
+    """Tells which errors are not the policy's: what is no fault of the message."""
+
+    def __init__(self, conflicts_are_faults: bool) -> None:  # noqa: FBT001 - named where it is made
+        self._retryable = ports.DependencyDown if conflicts_are_faults else ports.Retryable
+
+    def is_for_caller(self, error: Exception) -> bool:
+        return isinstance(error, (self._retryable, processing.LogDiverged))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from allocation.service_layer import messages, reading, settling, unit_of_work
+from allocation.service_layer import kill_points, messages, reading, settling, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -100,10 +100,12 @@ class Processor:
             unsettled = [self._reader.read(record) for record in fresh]
             uow.claim(unsettled)
             batch = self._batch(uow)
+            kill_points.reached("worker.before_handling")
             for message in unsettled:
                 settle(batch, message)
             batch.finish()
             _advance(uow, positions, fresh)
+            kill_points.reached("worker.after_handling")
             uow.commit()
         return Report(outcomes=batch.counts, events=batch.events, repeated=repeated)
 

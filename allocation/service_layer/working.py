@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from allocation.service_layer import ports, processing
+from allocation.service_layer import brakes, kill_points, ports, processing
 
 if TYPE_CHECKING:
     import threading
@@ -64,13 +64,16 @@ class Worker:
         processor: processing.Processor,
         policy: failure_policy.FailurePolicy,
         grace: grace.Grace,
-        batch_size: int,
+        brakes: brakes.Brakes,
+        batch_size: brakes.BatchSize,
     ) -> None:
         self._consumer = consumer
         self._processor = processor
         self._policy = policy
         self._grace = grace
+        self._brakes = brakes
         self._batch_size = batch_size
+        self._braked_for: str | None = None
         self._housekeeping_at = 0.0
         self._failures = 0
 
@@ -78,10 +81,13 @@ class Worker:
         """Work until the event is set; the batch in hand is finished first."""
         while not stopping.is_set():
             try:
-                records = self._consumer.poll(self._batch_size, timeout_s=POLL_TIMEOUT_S)
+                self._keep_house()
+                if self._is_braked():
+                    self._consumer.keep_alive(POLL_TIMEOUT_S)
+                    continue
+                records = self._consumer.poll(self._batch_size.records, timeout_s=POLL_TIMEOUT_S)
                 if records:
                     self._handle(records, stopping)
-                self._keep_house()
                 self._failures = 0
             except ports.Retryable as error:
                 self._back_off(error)
@@ -89,30 +95,62 @@ class Worker:
     def _handle(self, records: Sequence[messages.Record], stopping: threading.Event) -> None:
         """Process until it is done, or the records are no longer ours, or the process is to stop."""
         rebalances = self._consumer.rebalances
+        conflicts = 0
         while records and not stopping.is_set():
+            started = time.monotonic()
             try:
-                started = time.monotonic()
-                reports = self._policy.process(records)
+                reports = self._policy.process(records, conflicts_are_faults=conflicts >= _MAX_CONFLICTS)
             except processing.LogDiverged as error:
                 self._consumer.set_aside(error.topic, error.partition, str(error))
                 records = [one for one in records if (one.topic, one.partition) != (error.topic, error.partition)]
             except ports.Retryable as error:
+                conflicts += not isinstance(error, ports.DependencyDown)
+                self._batch_size.failed()
                 self._back_off(error)
                 if self._consumer.rebalances != rebalances:
                     self._consumer.place_again()
                     return
             else:
+                kill_points.reached("worker.after_commit")
                 self._consumer.commit(records)
-                _report(records, reports, time.monotonic() - started)
+                self._learn(records, reports, time.monotonic() - started)
                 return
         if records:
             self._consumer.place_again()
+
+    def _learn(
+        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+    ) -> None:
+        self._batch_size.took(duration_s)
+        outcomes: Counter[str] = Counter()
+        for report in reports:
+            outcomes.update(report.outcomes)
+        self._brakes.circuit.count(outcomes)
+        log.info(
+            "worker.batch",
+            records=len(records),
+            repeated=sum(report.repeated for report in reports),
+            events=sum(report.events for report in reports),
+            duration_ms=round(duration_s * 1000, 1),
+            **outcomes,
+        )
+
+    def _is_braked(self) -> bool:
+        reason = self._brakes.reason
+        if reason != self._braked_for:
+            self._braked_for = reason
+            if reason is None:
+                log.info("worker.goes_on")
+            else:
+                log.error("worker.stands_still", reason=reason)
+        return reason is not None
 
     def _keep_house(self) -> None:
         now = time.monotonic()
         if now < self._housekeeping_at:
             return
         self._housekeeping_at = now + HOUSEKEEPING_INTERVAL_S
+        self._brakes.look()
         for end in self._consumer.take_ends():
             self._processor.pass_over(end)
         report = self._grace.check()
@@ -125,17 +163,3 @@ class Worker:
         longest = min(_FIRST_BACKOFF_S * 2**self._failures, _LAST_BACKOFF_S)
         self._failures += 1
         self._consumer.keep_alive(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
-
-
-def _report(records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float) -> None:
-    outcomes: Counter[str] = Counter()
-    for report in reports:
-        outcomes.update(report.outcomes)
-    log.info(
-        "worker.batch",
-        records=len(records),
-        repeated=sum(report.repeated for report in reports),
-        events=sum(report.events for report in reports),
-        duration_ms=round(duration_s * 1000, 1),
-        **outcomes,
-    )

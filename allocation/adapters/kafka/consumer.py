@@ -17,7 +17,7 @@ import confluent_kafka
 import structlog
 
 from allocation.adapters.kafka import placement, topics
-from allocation.service_layer import messages, ports
+from allocation.service_layer import kill_points, messages, ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -217,6 +217,7 @@ class GroupConsumer:
         return {Key(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
 
     def _on_assign(self, consumer: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        kill_points.reached("worker.during_rebalance")
         places = self._place_first([Key(one.topic, one.partition) for one in partitions])
         for partition in partitions:
             where = places.get(Key(partition.topic, partition.partition))

@@ -23,7 +23,7 @@ from allocation.adapters.postgres import (
     repository,
 )
 from allocation.domain import commands
-from allocation.service_layer import messages, unit_of_work
+from allocation.service_layer import kill_points, messages, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -168,10 +168,12 @@ class PostgresUnitOfWork:
             self._inbox.flush()
             copying.copy_in(self._cursor, "outbox", _OUTBOX_COLUMNS, [_outbox_row(one) for one in self._outbox])
             self._cursor.execute(notifications.NOTIFY)
+            kill_points.reached("worker.before_commit")
             self._connection.commit()
 
     def _begin(self) -> None:
-        self._cursor: Any = self._connection.cursor()
+        cursor: Any = self._connection.cursor()
+        self._cursor = cursor
         self._cursor.execute("SELECT now()")
         (self.now,) = self._cursor.fetchone()
         self.products = repository.PostgresProducts(self._cursor)

@@ -43,6 +43,13 @@ class PostgresWaitingRoom:
         """Return how far each log is handled."""
         return {log: position.next_offset for log, position in self.positions().items()}
 
+    def outbox_rows(self, at_most: int) -> int:
+        """Count the rows that wait in the outbox, up to a number."""
+        with self._cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM (SELECT FROM outbox LIMIT %s) AS waiting", (at_most,))
+            (count,) = cursor.fetchone()
+            return int(count)
+
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:
         with engine.translated_errors(), self._database.connect() as connection:
