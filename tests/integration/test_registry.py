@@ -9,6 +9,7 @@ from http import server
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
+from confluent_kafka import schema_registry
 
 from allocation.adapters.avro import registry, schemas
 from allocation.service_layer import ports
@@ -98,6 +99,20 @@ def test_a_schema_that_a_subject_does_not_have_is_told_with_the_remedy(client: r
 def test_what_is_no_schema_is_rejected(client: registry.Registry, subject: str) -> None:
     with pytest.raises(registry.SchemaRejected, match=f"refuses to register a schema of {subject}"):
         client.register(subject=subject, definition='{"type": "nothing"}')
+
+
+def test_a_change_that_breaks_readers_is_rejected_where_the_registry_holds_to_the_rules(
+    endpoints: devstack.Endpoints, client: registry.Registry, subject: str
+) -> None:
+    with schema_registry.SchemaRegistryClient({"url": endpoints.schema_registry_url}) as theirs:
+        client.register(subject=subject, definition=ALLOCATE)
+        theirs.set_compatibility(subject, "FULL_TRANSITIVE")
+    changed = json.loads(ALLOCATE)
+    changed["fields"].append({"name": "colour", "type": "string"})
+    with pytest.raises(registry.SchemaRejected, match=f"refuses to register a schema of {subject}"):
+        client.register(subject=subject, definition=json.dumps(changed))
+    changed["fields"][-1]["default"] = "any"
+    client.register(subject=subject, definition=json.dumps(changed))
 
 
 def test_a_registry_that_is_away_is_a_dependency_that_is_down() -> None:

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING
 
 import confluent_kafka
 
-from allocation.adapters.kafka import errors, topics
+from allocation.adapters.kafka import clients, errors, topics
 from allocation.service_layer import messages, ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-
-    from allocation.adapters.kafka import clients
 
 # How soon `stop` is asked again while nothing comes.
 _POLL_TIMEOUT_S = 0.1
@@ -72,15 +70,9 @@ class LogReader:
         pending = {partition: end for partition, end in ends.items() if begins[partition] < end}
         if not pending:
             return
-        consumer = confluent_kafka.Consumer(
-            self._config.consumer(
-                **{
-                    "enable.partition.eof": True,
-                    # The end shows when the broker has waited that long for more (default: 500 ms).
-                    "fetch.wait.max.ms": 500 if follow else 5,
-                }
-            )
-        )
+        # The end shows when the broker has waited that long for more (default: 500 ms).
+        settings = {"enable.partition.eof": True, "fetch.wait.max.ms": 500 if follow else 5}
+        consumer = clients.opened(confluent_kafka.Consumer, self._config.consumer(**settings))
         try:
             consumer.assign([confluent_kafka.TopicPartition(*partition, begins[partition]) for partition in pending])
             yield from self._read(consumer, described, pending, stop)
