@@ -50,13 +50,12 @@ class Inbound:
         """Forward until told to stop. Raises `TakenOver` when another bridge works now."""
         self._pending = self._nothing()
         perseverance.keep_trying(self._pending.start, what="kafka", stopping=stopping)
-        pauses = perseverance.Pauses()
+        pauses = perseverance.Pauses("redis")
         while not stopping.is_set():
             try:
                 self._work(pauses, stopping)
             except outside.DependencyDown as error:
-                pause_s = pauses.next_s()
-                log.warning("bridge.retry", what="redis", error=str(error), pause_s=pause_s)
+                pause_s = pauses.after(error)
                 self._pending.send()
                 stopping.wait(pause_s)
         self._say_farewell()

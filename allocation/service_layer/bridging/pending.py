@@ -33,7 +33,7 @@ class Pending:
         self._forwarder = forwarder
         self._lease = lease
         self._started = False
-        self._pauses = perseverance.Pauses()
+        self._pauses = perseverance.Pauses("kafka")
         self._due = 0.0
         self._group: tuple[messages.OutboxMessage, ...] = ()
         self._waiting: deque[messages.OutboxMessage] = deque()
@@ -70,9 +70,7 @@ class Pending:
                 self._send_group()
             except outside.Retryable as error:
                 self._started = False
-                pause_s = self._pauses.next_s()
-                self._due = time.monotonic() + pause_s
-                log.warning("bridge.retry", what="kafka", error=str(error), pending=len(self), pause_s=pause_s)
+                self._due = time.monotonic() + self._pauses.after(error, pending=len(self))
 
     def _check_lease(self) -> None:
         if not self._lease.renew():

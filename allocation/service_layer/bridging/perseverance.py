@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from allocation.service_layer import ports
+from allocation.service_layer import ports as outside
 
 if TYPE_CHECKING:
     import threading
@@ -23,19 +23,24 @@ Result = TypeVar("Result")
 
 
 class Pauses:
-    """How long to wait before each next attempt."""
+    """How long to wait before the next attempt at one thing, and how loud to be: once is enough for one outage."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._next_s = FIRST_PAUSE_S
+        self._level = logging.WARNING
 
-    def next_s(self) -> float:
-        """Return the pause in seconds, twice as long as the last one, up to a limit."""
+    def after(self, error: outside.Retryable, **details: object) -> float:
+        """Log why an attempt failed; return the pause in seconds, twice as long as the last one, up to a limit."""
         pause_s, self._next_s = self._next_s, min(2 * self._next_s, LONGEST_PAUSE_S)
+        log.log(self._level, "bridge.retry", what=self._what, error=str(error), pause_s=pause_s, **details)
+        self._level = logging.DEBUG
         return pause_s
 
     def reset(self) -> None:
-        """Begin with the shortest pause again."""
+        """Begin anew: the last attempt has succeeded."""
         self._next_s = FIRST_PAUSE_S
+        self._level = logging.WARNING
 
 
 def keep_trying(action: Callable[[], Result], *, what: str, stopping: threading.Event) -> Result | None:
@@ -43,18 +48,13 @@ def keep_trying(action: Callable[[], Result], *, what: str, stopping: threading.
 
     An action that went on for long before it failed begins with the shortest pause again.
     """
-    pauses = Pauses()
-    level = logging.WARNING
+    pauses = Pauses(what)
     while True:
         began = time.monotonic()
         try:
             return action()
-        except ports.Retryable as error:
+        except outside.Retryable as error:
             if time.monotonic() - began > LONGEST_PAUSE_S:
                 pauses.reset()
-                level = logging.WARNING
-            pause_s = pauses.next_s()
-            log.log(level, "bridge.retry", what=what, error=str(error), pause_s=pause_s)
-            level = logging.DEBUG  # once is enough for one outage
-            if stopping.wait(pause_s):
+            if stopping.wait(pauses.after(error)):
                 return None

@@ -64,19 +64,22 @@ class Bridge:
         _raise_failures(running)
 
     def _hold(self, running: Iterable[futures.Future[None]], stopping: threading.Event) -> None:
+        renewals = perseverance.Pauses("lease")
         while not stopping.wait(RENEW_S):
             if any(job.done() for job in running):
                 return
-            if not self._renew():
+            if not self._renew(renewals):
                 log.warning("bridge.lease_lost")
                 return
 
-    def _renew(self) -> bool:
+    def _renew(self, renewals: perseverance.Pauses) -> bool:
         try:
-            return self._lease.renew()
+            is_ours = self._lease.renew()
         except outside.Retryable as error:
-            log.warning("bridge.retry", what="lease", error=str(error), pause_s=RENEW_S)
+            renewals.after(error)
             return True
+        renewals.reset()
+        return is_ours
 
     def _release(self) -> None:
         try:
