@@ -61,7 +61,9 @@ class Settings(pydantic_settings.BaseSettings):
         3.0, ge=0.1, le=60, description="a relay that is silent for so long is replaced by one that stands by"
     )
     outbox_limit: int = pydantic.Field(200_000, ge=1, description="rows in the outbox at which the worker stands still")
-    refusal_limit: float = pydantic.Field(0.5, gt=0, le=1, description="share of refused messages at which the worker stands still, 1: never")
+    refusal_limit: float = pydantic.Field(
+        0.5, gt=0, le=1, description="share of refused messages at which the worker stands still, 1: never"
+    )
     http_host: str = pydantic.Field("127.0.0.1", min_length=1, description="address that the API listens on")
     http_port: int = pydantic.Field(
         5005, ge=0, le=MAX_PORT, description="port that the API listens on, 0 for a free one"
@@ -81,6 +83,7 @@ class Settings(pydantic_settings.BaseSettings):
         if not value.startswith("postgresql+psycopg2://"):
             msg = "must start with postgresql+psycopg2://"
             raise ValueError(msg)
+        _check_port(value)
         return value
 
     @pydantic.field_validator("redis_url")
@@ -104,7 +107,16 @@ def _with_scheme(value: str, schemes: tuple[str, ...]) -> str:
     if parts.scheme not in schemes or not (parts.netloc or parts.path):
         msg = f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}"
         raise ValueError(msg)
+    _check_port(value)
     return value
+
+
+def _check_port(url: str) -> None:
+    try:
+        urlsplit(url).port  # noqa: B018 - checked when it is asked for
+    except ValueError as error:
+        msg = f"its port must be a number from 0 to {MAX_PORT}"
+        raise ValueError(msg) from error
 
 
 def load(**overrides: Any) -> Settings:

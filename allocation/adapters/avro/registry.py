@@ -38,6 +38,10 @@ _DEFAULTS: dict[str, float] = {
 }
 
 
+class BadSetting(ValueError):
+    """A registry setting of the user's that the client does not take."""
+
+
 class SchemaRejected(Exception):
     """The registry refuses a schema: it is incompatible with the subject's earlier ones, or invalid."""
 
@@ -50,7 +54,8 @@ class Registry:
     """A client of one registry; blocks for at most a few seconds a call, threads may share it.
 
     `config` takes further settings of Confluent's client by their names, `basic.auth.user.info` for
-    instance. Each method may be repeated, and raises `DependencyDown` where the registry does not answer.
+    instance; raises `BadSetting` for what it does not take. Each method may be repeated, and raises
+    `DependencyDown` where the registry does not answer.
     """
 
     def __init__(self, url: str, config: Mapping[str, str] | None = None) -> None:
@@ -58,7 +63,13 @@ class Registry:
         settings: dict[str, object] = {"url": url, **_DEFAULTS}
         for name, value in (config or {}).items():
             settings[name] = _number(name, value) if name in _DEFAULTS else value
-        self._client = schema_registry.SchemaRegistryClient(settings)
+        try:
+            self._client = schema_registry.SchemaRegistryClient(settings)
+        except (TypeError, ValueError) as error:
+            msg = (
+                f"the schema registry's client does not take its settings (ALLOCATION_SCHEMA_REGISTRY_CONFIG): {error}"
+            )
+            raise BadSetting(msg) from error
 
     def register(self, *, subject: str, definition: str) -> int:
         """Return the schema's id, registering it under the subject where it is not there yet.
@@ -133,7 +144,7 @@ def _number(name: str, value: str) -> float:
         return float(value)
     except ValueError as error:
         msg = f"the schema registry setting {name} is {value!r}; it must be a number"
-        raise ValueError(msg) from error
+        raise BadSetting(msg) from error
 
 
 def _without_credentials(url: str) -> str:

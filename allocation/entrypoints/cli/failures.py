@@ -20,8 +20,15 @@ def explain(error: BaseException) -> Failure | None:
     if isinstance(error, _user_errors()):
         return Failure(str(error), USER_ERROR)
     if isinstance(error, _failures()):
-        return Failure(str(error), FAILED)
+        return Failure(_in_one_line(error), FAILED)
     return _of_kafka_settings(error)
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Join what drivers spread over lines; the tail of a server's log stays as it is."""
+    from allocation.service_layer import ports  # noqa: PLC0415 - see below
+
+    return " ".join(str(error).split()) if isinstance(error, ports.Retryable) else str(error)
 
 
 # Imported when something has failed: what these modules need takes longer to load than all the rest.
@@ -29,10 +36,11 @@ def explain(error: BaseException) -> Failure | None:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     from allocation import config  # noqa: PLC0415
+    from allocation.adapters.avro import registry  # noqa: PLC0415
     from allocation.adapters.kafka import clients  # noqa: PLC0415
     from allocation.adapters.postgres import schema  # noqa: PLC0415
 
-    return (config.SettingsError, clients.BadSetting, schema.NotInitialised)
+    return (config.SettingsError, clients.BadSetting, registry.BadSetting, schema.NotInitialised)
 
 
 def _failures() -> tuple[type[Exception], ...]:

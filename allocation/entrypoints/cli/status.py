@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Figures = dict[str, Any]
 
+_WIDTH = len("schema registry") + 2
+
 
 def status(
     *,
@@ -66,7 +68,7 @@ def _show(found: operation.Status) -> None:
     if found.lags:
         out.print(_partitions(found))
     for name, text in _lines(found):
-        out.print(f"[bold]{name:<14}[/bold]{text}", soft_wrap=True)
+        out.print(f"[bold]{name:<{_WIDTH}}[/bold]{text}", soft_wrap=True)
     _show_problems(out, found)
 
 
@@ -119,4 +121,4 @@ def _show_problems(out: console.Console, found: operation.Status) -> None:
     from rich import markup  # noqa: PLC0415
 
     for name, problem in found.problems.items():
-        out.print(f"[bold red]{name:<14}[/bold red]{markup.escape(problem)}", soft_wrap=True)
+        out.print(f"[bold red]{name:<{_WIDTH}}[/bold red]{markup.escape(' '.join(problem.split()))}", soft_wrap=True)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # The `ce_source` of the commands that are sent here; with an id it is the identity of a command.
 SOURCE = "allocation/cli"
 
+# Somebody waits for a single command; a broker's restart takes less.
+_PATIENCE_S = 10.0
+
 # What a command must say, and what stands for what it may leave out; the names as in its schema.
 _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "CreateBatch": ("ref", "sku", "qty"),
@@ -71,8 +74,8 @@ class Coordinates(Protocol):
 class Producer(Protocol):
     """Sends messages; each method blocks until they are acknowledged, and raises `DependencyDown`."""
 
-    def send(self, message: messages.OutboxMessage) -> Coordinates:
-        """Send one message and return where it lies."""
+    def send(self, message: messages.OutboxMessage, *, timeout_s: float) -> Coordinates:
+        """Send one message and return where it lies; `DependencyDown` when that takes longer."""
 
     def send_all(
         self, outgoing: Iterable[messages.OutboxMessage], *, on_delivery: Callable[[Coordinates], None]
@@ -98,7 +101,7 @@ class Sender:
 
     def send(self, given: GivenCommand) -> Coordinates:
         """Send one command and return where it lies; raises `Unsendable`, `DependencyDown`."""
-        return self._producer.send(self.wrap(given))
+        return self._producer.send(self.wrap(given), timeout_s=_PATIENCE_S)
 
     def send_lines(
         self,
