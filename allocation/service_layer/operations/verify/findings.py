@@ -50,8 +50,3 @@ class Findings:
         self.counts[check] += 1
         if self.counts[check] <= self.keep:
             self.first.append(Finding(check, str(subject), text))
-
-    @property
-    def total(self) -> int:
-        """How many there are of all kinds."""
-        return self.counts.total()

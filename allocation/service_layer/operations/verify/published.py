@@ -65,7 +65,7 @@ class Published:
         """Sort, and see that each sku's events run from 1 to its counter; `later` are counters of a later moment."""
         for sku, newest in self._newest.items():
             if newest > later.get(sku, 0):
-                text = f"event {newest} is on its topic, but the database has counted to {later.get(sku, 0)} only"
+                text = f"event {newest} is on its topic, but the database counts {later.get(sku, 0)} only"
                 self._findings.add(Check.EVENTS, sku, f"{text}: was it restored from a back-up?")
         for sku in self._counters.keys() | self.by_sku.keys():
             self.by_sku[sku].sort(key=_sequence)

@@ -31,8 +31,7 @@ class Stock:
         self._findings = findings
         self._batches: dict[str, _Told] = {}
         self.changes: Counter[str] = Counter()
-        of_stock = [one for one in handled if not isinstance(one.command, commands.Allocate)]
-        for one in sorted(of_stock, key=attrgetter("order")):
+        for one in sorted(handled, key=attrgetter("order")):
             if isinstance(one.command, commands.CreateBatch):
                 self._create(one, one.command)
             elif isinstance(one.command, commands.ChangeBatchQuantity):
@@ -49,7 +48,7 @@ class Stock:
             created = (told.created.sku, told.created.qty, told.created.eta)
             found = (batch.sku, batch.created_quantity, batch.eta)
             if created != found:
-                self._add(reference, f"is {_as_text(*found)} in the database, and {_as_text(*created)} by the commands")
+                self._add(reference, f"is {_as_text(*found)}; by its command it is {_as_text(*created)}")
             if batch.purchased != told.purchased:
                 text = f"holds {batch.purchased} in the database, and {told.purchased} by the last command about it"
                 self._add(reference, text)
