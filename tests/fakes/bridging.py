@@ -45,6 +45,10 @@ class FakeRedis:
         with self._changed:
             assert self._changed.wait_for(lambda: self._subscriptions, PATIENCE_S)
 
+    def waiting(self) -> int:
+        """Return how many messages were published and not taken yet."""
+        return sum(subscription.waiting() for subscription in self._subscriptions)
+
     def go_down(self) -> None:
         self.is_down = True
         with self._changed:
@@ -72,6 +76,9 @@ class FakeSubscription:
             with self._something:
                 self._arrived.append(bridging.Published(channel, payload))
                 self._something.notify_all()
+
+    def waiting(self) -> int:
+        return len(self._arrived)
 
     def take(self, *, limit: int, timeout_s: float) -> Sequence[bridging.Published]:
         self._check()
@@ -118,6 +125,9 @@ class FakeKafka:
     def wait_for_refusal(self) -> None:
         with self._changed:
             assert self._changed.wait_for(lambda: self.refusals, PATIENCE_S)
+
+    def come_back(self) -> None:
+        self.is_down = False
 
     def check(self) -> None:
         if self.is_down:

@@ -208,3 +208,46 @@ def test_a_fenced_bridge_waits_until_the_database_can_tell_whose_turn_it_is(
         kafka.wait_for(1)
 
     assert orderids(kafka.committed) == ["o1"]
+
+
+def test_while_kafka_is_down_no_more_is_taken_from_redis_than_memory_may_hold(
+    redis: fakes.FakeRedis, kafka: fakes.FakeKafka, our_lease: fakes.FakeLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbound, "MAX_PENDING_BYTES", 1)
+    with build.running(build.an_inbound(redis, kafka, our_lease)):
+        redis.wait_for_subscription()
+        kafka.is_down = True
+        redis.publish("shop.allocate", an_allocate("o1"))
+        kafka.wait_for_refusal()
+        redis.publish("shop.allocate", an_allocate("o2"))
+        assert redis.waiting() == 1
+        kafka.is_down = False
+        kafka.wait_for(2)
+
+    assert orderids(kafka.committed) == ["o1", "o2"]
+
+
+def test_what_is_in_hand_at_a_stop_is_tried_for_a_while(
+    redis: fakes.FakeRedis, kafka: fakes.FakeKafka, our_lease: fakes.FakeLease
+) -> None:
+    with build.running(build.an_inbound(redis, kafka, our_lease)):
+        redis.wait_for_subscription()
+        kafka.is_down = True
+        redis.publish("shop.allocate", an_allocate("o1"))
+        kafka.wait_for_refusal()
+        threading.Timer(0.05, kafka.come_back).start()
+
+    assert orderids(kafka.committed) == ["o1"]
+
+
+def test_a_stop_does_not_wait_for_kafka_for_ever(
+    redis: fakes.FakeRedis, kafka: fakes.FakeKafka, our_lease: fakes.FakeLease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbound, "FAREWELL_S", 0.05)
+    with build.running(build.an_inbound(redis, kafka, our_lease)):
+        redis.wait_for_subscription()
+        kafka.is_down = True
+        redis.publish("shop.allocate", an_allocate("o1"))
+        kafka.wait_for_refusal()
+
+    assert kafka.committed == []

@@ -14,7 +14,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(perseverance, "FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(perseverance, "LONGEST_PAUSE_S", 0.01)
     monkeypatch.setattr(outbound, "IDLE_S", 0.01)
-    monkeypatch.setattr(outbound, "CHECK_TOPIC_S", 0.0)
 
 
 @pytest.fixture
@@ -165,8 +164,12 @@ def test_reading_goes_on_after_an_outage_of_kafka_and_of_the_database(
 
 
 def test_a_partition_that_was_added_is_read_from_its_beginning(
-    topic: fakes.FakeTopic, sink: fakes.FakeSink, positions: fakes.FakePositions
+    topic: fakes.FakeTopic,
+    sink: fakes.FakeSink,
+    positions: fakes.FakePositions,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(outbound, "CHECK_TOPIC_S", 0.0)
     with build.running(build.an_outbound(topic, sink, positions)):
         topic.append(build.a_record(orderid="o1"))
         sink.wait_for(1)

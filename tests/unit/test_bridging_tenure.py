@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from allocation.service_layer import ports
 from allocation.service_layer.bridging import perseverance, tenure
 from allocation.service_layer.bridging import ports as bridging
 from tests.fakes import bridging as fakes
@@ -98,3 +99,24 @@ def test_an_error_that_nobody_expects_ends_the_bridge(leases: fakes.FakeLeases) 
 
     assert other_job.stopped.is_set()
     assert leases.owner is None
+
+
+def test_a_bridge_stops_although_it_cannot_give_its_lease_back(leases: fakes.FakeLeases) -> None:
+    job = Job()
+    with build.running(tenure.Bridge(lease=fakes.FakeLease(leases), jobs=(job,))):
+        assert job.working.wait(fakes.PATIENCE_S)
+        leases.is_down = True
+
+    assert job.stopped.is_set()
+
+
+def test_an_attempt_that_went_on_for_long_is_repeated_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(perseverance, "LONGEST_PAUSE_S", 0.0)
+    failures = [ports.DependencyDown("once"), ports.DependencyDown("twice")]
+
+    def attempt() -> str:
+        if failures:
+            raise failures.pop()
+        return "done"
+
+    assert perseverance.keep_trying(attempt, what="it", stopping=threading.Event()) == "done"

@@ -52,12 +52,16 @@ class Forwarder:
         self._producer.close()
 
     def _settle(self, first: fenced_producer.Delivered) -> bool:
-        is_committed = _is_committed(self._config, first)
+        is_there = is_committed(self._config, first)
         self._in_doubt = None
-        return is_committed
+        return is_there
 
 
-def _is_committed(config: clients.ClientConfig, where: fenced_producer.Delivered) -> bool:
+def is_committed(config: clients.ClientConfig, where: fenced_producer.Delivered) -> bool:
+    """Tell whether readers of committed records find one at this place; its transaction must have ended.
+
+    Raises `DependencyDown`, also while the transaction of somebody else hides the place.
+    """
     consumer = confluent_kafka.Consumer(config.consumer(**{"enable.partition.eof": True}))
     try:
         consumer.assign([confluent_kafka.TopicPartition(where.topic, where.partition, where.offset)])
