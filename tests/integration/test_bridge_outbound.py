@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from allocation import bootstrap
+from allocation.adapters.postgres import tables
 from tests.integration import bridge_outside as outside
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def test_an_allocation_is_on_redis_within_a_second(
 def test_what_was_announced_before_the_first_start_is_history(
     initialised: config.Settings, programs: outside.Programs
 ) -> None:
+    with bootstrap.database(initialised) as database, database.begin() as connection:
+        connection.execute(tables.bridge_positions.delete())
     with outside.announcing(initialised) as announcer:
         announcer.announce(an_event("history"))
         bootstrap.establish_bridge(initialised)
