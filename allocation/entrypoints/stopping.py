@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def on_signal(*, at_second: Callable[[], None] = lambda: None) -> threading.Event:
+def on_signal(*, at_second: Callable[[], object] = lambda: None) -> threading.Event:
     """Return an event that is set at the first signal; to be called from the main thread.
 
     `at_second` is called when the process ends at a second one, and must be quick.

@@ -6,6 +6,7 @@ however it ends. What they print goes where ours goes, as it is.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -55,7 +56,7 @@ def run(settings: config.Settings) -> int:
     with membership.held_name(settings.consumer_group) as name:
         environment = {**os.environ, "ALLOCATION_CONSUMER_INSTANCE_ID": settings.consumer_instance_id or name}
         stages = [[Part(part, _command(part), environment) for part in stage] for stage in _STAGES]
-        stop = stopping.on_signal(at_second=lambda: _kill(stages))
+        stop = stopping.on_signal(at_second=functools.partial(_kill, stages))
         return supervise(stages, stop)
 
 
@@ -69,7 +70,8 @@ def supervise(stages: Stages, stop: threading.Event) -> int:
         status = _keep_running([part for stage in stages for part in stage], stop)
         was_clean = _stop(tuple(reversed(stages)))
     finally:
-        _kill(stages)
+        for process in _kill(stages):
+            process.wait()
     return status or (0 if was_clean else failures.FAILED)
 
 
@@ -179,8 +181,9 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
         return None
 
 
-def _kill(stages: Stages) -> None:
-    for stage in stages:
-        for part in stage:
-            if part.process is not None and part.is_running:
-                part.process.kill()
+def _kill(stages: Stages) -> list[subprocess.Popen[bytes]]:
+    """End at once what still runs, and return it."""
+    running = [part.process for stage in stages for part in stage if part.process is not None and part.is_running]
+    for process in running:
+        process.kill()
+    return running

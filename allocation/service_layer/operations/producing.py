@@ -6,6 +6,7 @@ Avro cannot hold is refused here: a quantity of -3 goes out, a quantity of "thre
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from dataclasses import dataclass
@@ -206,8 +207,8 @@ def _text(name: str, value: object) -> str:
 def _day(value: object) -> date:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
-    try:
-        return date.fromisoformat(str(value))
-    except ValueError as error:
-        msg = f"eta is {value!r}; it must be a day such as '2027-01-31'"
-        raise Unsendable(msg) from error
+    with contextlib.suppress(ValueError):
+        if isinstance(value, str):
+            return date.fromisoformat(value)
+    msg = f"eta is {value!r}; it must be a day such as '2027-01-31'"
+    raise Unsendable(msg)

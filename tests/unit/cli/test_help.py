@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from typer import testing
+
+from allocation.entrypoints.cli import app
+
+PARTS = (
+    *("up", "down", "env", "init", "status", "run", "worker", "relay", "bridge", "api", "tail"),
+    *("produce", "produce create-batch", "produce allocate", "produce change-batch-quantity"),
+)
+# What takes longer to load than all the rest; none of it is needed to say what there is.
+HEAVY = ("alembic", "confluent_kafka", "fastapi", "pydantic", "redis", "sqlalchemy", "structlog")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_says_what_it_does(part: str) -> None:
+    result = testing.CliRunner().invoke(app.app, [*part.split(), "--help"])
+    assert result.exit_code == 0
+    usage, _, description = result.output.strip().partition("\n")
+    assert f"{part} [OPTIONS]" in usage
+    assert len(description.strip().splitlines()[0]) > len("Do it.")
+
+
+def test_help_is_quick_since_it_loads_nothing_heavy() -> None:
+    program = f"import sys; from allocation.entrypoints.cli import app; print({HEAVY} & sys.modules.keys())"
+    program = program.replace(str(HEAVY), f"set({HEAVY})")
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout == "set()\n"
