@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EVENT_SOURCE = "allocation"
 _EVENT_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://example.com/allocation/events")
 _SPECVERSION = (messages.CE_SPECVERSION, b"1.0")
+_CONTENT_TYPE = (messages.CONTENT_TYPE, b"application/avro")  # without it readers take the data for JSON
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,7 @@ class Envelopes:
             (messages.CE_TYPE, f"allocation.{record_name}".encode()),
             (messages.CE_TIME, _rfc3339(time)),
             _SPECVERSION,
+            _CONTENT_TYPE,
             (messages.TRACEPARENT, (traceparent or new_traceparent()).encode()),
         ]
         if no_grace:
@@ -104,6 +106,7 @@ class Envelopes:
             (messages.CE_TYPE, f"allocation.{name}".encode()),
             (messages.CE_TIME, _rfc3339(cause.time)),
             _SPECVERSION,
+            _CONTENT_TYPE,
             (messages.CE_SEQUENCE, b"%d" % sequence),
             (messages.CE_CAUSATIONID, cause.message.id.id.encode()),
             (messages.TRACEPARENT, _child_traceparent(cause.message, event_id)),

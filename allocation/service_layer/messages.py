@@ -22,6 +22,7 @@ CE_TIME = "ce_time"
 CE_SPECVERSION = "ce_specversion"
 CE_SEQUENCE = "ce_sequence"
 CE_CAUSATIONID = "ce_causationid"
+CONTENT_TYPE = "content-type"
 TRACEPARENT = "traceparent"
 
 # Our own: which try of the same command this is, and whether its sender waits for the outcome.
