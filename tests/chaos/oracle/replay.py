@@ -70,7 +70,7 @@ class _Again:
         versions = {sku: version for sku, (version, _) in self._seen.products.items()}
         yield from _compare_maps("version of", self._stock.versions, versions)
         sequences = {sku: sequence for sku, (_, sequence) in self._seen.products.items()}
-        yield from _compare_maps("events of", {sku: len(self._events[sku]) for sku in sequences}, sequences)
+        yield from _compare_maps("events of", {sku: len(self._events.get(sku, ())) for sku in sequences}, sequences)
         yield from _compare_maps("the story of", self._events, self._published())
 
     def _try(self, record: logs.Record) -> Iterator[str]:

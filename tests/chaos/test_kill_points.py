@@ -1,0 +1,65 @@
+"""A part is killed at each of its kill points, under each kind of load; nothing is lost, repeated or out of order."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.chaos.oracle import workload
+
+if TYPE_CHECKING:
+    from tests.chaos import system as systems
+
+BACKLOG = 100
+DEATHS = 3
+
+WORKER = (
+    "worker.before_handling",
+    "worker.after_handling",
+    "worker.before_commit",
+    "worker.after_commit",
+    "worker.during_rebalance",
+)
+RELAY = (
+    "relay.after_produce",
+    "relay.before_commit",
+    "relay.after_commit",
+    "relay.after_delete",
+    "relay.during_recovery",
+)
+MIXES = ("allocate", "storm", "mixed")
+# What runs with every `make test`: the points where most can go wrong.
+SHORT = {("worker.before_commit", "mixed"), ("worker.after_commit", "storm"), ("relay.after_commit", "mixed")}
+ONCE_A_RUN = {"worker.during_rebalance", "relay.during_recovery"}
+
+CELLS = [
+    pytest.param(point, mix, id=f"{point}-{mix}", marks=() if (point, mix) in SHORT else pytest.mark.long)
+    for point in (*WORKER, *RELAY)
+    for mix in MIXES
+]
+
+
+@pytest.mark.parametrize(("point", "mix"), CELLS)
+def test_killed_at(point: str, mix: str, system: systems.System) -> None:
+    chance = random.Random(system.seed)
+    commands = system.workload(mix)
+    victim, other = ("worker", "relay") if point in WORKER else ("relay", "worker")
+    system.send(commands.first() + commands.take(BACKLOG))
+    system.start(other)
+    for _ in range(DEATHS):
+        nth = 1 if point in ONCE_A_RUN else chance.randint(1, 3)
+        system.die(system.start(victim, kill_point=f"{point}:{nth}"), commands)
+    system.start(victim)
+    system.send(commands.take(BACKLOG) + commands.rest())
+    system.verify()
+
+
+def test_mixes_have_everything_that_they_name() -> None:
+    ids = dict.fromkeys(("create_batch", "allocate", "change_batch_quantity"), 1)
+    for mix, recipe in workload.MIXES.items():
+        commands = workload.Workload(seed=1, mix=mix, schema_ids=ids)
+        assert {draft.why for draft in commands.take(1000)} >= set(recipe.weights)
+        again = workload.Workload(seed=1, mix=mix, schema_ids=ids)
+        assert again.take(1000) == workload.Workload(seed=1, mix=mix, schema_ids=ids).take(1000)

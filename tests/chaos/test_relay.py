@@ -1,0 +1,105 @@
+"""Each committed row reaches its topic once, in the order of its sku, whatever happens to relays.
+
+`ALLOCATION_CHAOS_S` says for how many seconds each test of chance goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy
+
+from allocation.adapters.postgres import tables
+from allocation.service_layer import kill_points
+from tests import outbox_load, waiting
+from tests.e2e import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from allocation import devstack
+    from tests.outbox_load import Load
+
+DURATION_S = float(os.environ.get("ALLOCATION_CHAOS_S", "3"))
+
+
+@pytest.fixture(scope="module")
+def installation(endpoints: devstack.Endpoints) -> Iterator[Load]:
+    """One installation for all tests here: each goes on where the one before has left it."""
+    with outbox_load.an_installation(endpoints) as load:
+        yield load
+
+
+def finish(load: Load) -> None:
+    """Let a last relay send what is left, and check what was published."""
+    with parts.running("relay", load.settings) as relay:
+        load.wait_until_sent()
+        assert relay.stop() == 0
+    load.check_published()
+
+
+def owner_pid(load: Load) -> int | None:
+    """Return the process id of the relay that holds the lease."""
+    with load.database.connect() as connection:
+        owner = connection.scalar(sqlalchemy.select(tables.leases.c.owner))
+    return None if owner is None else int(owner.split(":")[1])
+
+
+KILL_POINTS = (
+    "relay.after_produce",
+    "relay.before_commit",
+    "relay.after_commit",
+    "relay.during_recovery",
+    "relay.after_commit:3",
+    "relay.after_delete",
+)
+
+
+def test_relays_that_are_killed_between_any_two_steps_lose_and_repeat_nothing(installation: Load) -> None:
+    with installation.writing():
+        for point in KILL_POINTS:
+            with parts.running("relay", installation.settings, more={kill_points.VARIABLE: point}) as relay:
+                assert relay.wait() == -signal.SIGKILL, point
+            installation.check_published_so_far()
+    finish(installation)
+
+
+def test_a_relay_that_is_killed_at_any_moment_loses_and_repeats_nothing(installation: Load) -> None:
+    chance = random.Random(2)
+    end = time.monotonic() + DURATION_S
+    with installation.writing():
+        while time.monotonic() < end:
+            with parts.running("relay", installation.settings) as relay:
+                relay.logged("relay.active")
+                threading.Event().wait(chance.uniform(0, 0.3))
+    finish(installation)
+
+
+def test_a_relay_that_sleeps_and_wakes_up_after_another_took_over_loses_and_repeats_nothing(
+    installation: Load,
+) -> None:
+    chance = random.Random(3)
+    end = time.monotonic() + DURATION_S
+    with (
+        installation.writing(),
+        parts.running("relay", installation.settings) as one,
+        parts.running("relay", installation.settings) as other,
+    ):
+        pids = {one.process.pid, other.process.pid}
+        waiting.wait_until(lambda: owner_pid(installation) in pids)
+        while time.monotonic() < end:
+            threading.Event().wait(chance.uniform(0, 0.3))
+            sleeper = owner_pid(installation)
+            assert sleeper is not None
+            os.kill(sleeper, signal.SIGSTOP)
+            waiting.wait_until(lambda: owner_pid(installation) in pids - {sleeper})  # noqa: B023 - called at once
+            os.kill(sleeper, signal.SIGCONT)
+        assert one.stop() == 0
+        assert other.stop() == 0
+    finish(installation)
