@@ -65,12 +65,16 @@ def _start_all(started: contextlib.ExitStack, containers: tuple[DockerContainer,
 
 
 def _broker(port: int) -> DockerContainer:
-    """Make a broker that tells its clients the port on this host, which must be known before it starts."""
+    """Make a broker that tells its clients the port on this host, which must be known before it starts.
+
+    It calls itself, to end transactions, on a listener of its own: that port does not exist in the container.
+    """
     settings = {
         **kafka.SETTINGS,
-        "listeners": f"PLAINTEXT://:{_KAFKA_PORT},CONTROLLER://:9093",
-        "advertised.listeners": f"PLAINTEXT://localhost:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": f"INSIDE://:29092,OUTSIDE://:{_KAFKA_PORT},CONTROLLER://:9093",
+        "advertised.listeners": f"INSIDE://localhost:29092,OUTSIDE://localhost:{port}",
+        "listener.security.protocol.map": "INSIDE:PLAINTEXT,OUTSIDE:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "INSIDE",
         "controller.quorum.voters": "1@localhost:9093",
     }
     # The image's convention: KAFKA_LOG_DIRS for log.dirs.
