@@ -24,7 +24,7 @@ class WaitingRoom(Protocol):
         """Return the database's time."""
 
     def overdue(self, at: datetime, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
-        """Return commands whose grace ended by then, the oldest first."""
+        """Return commands that stand first in their queue and whose grace ended by then, the oldest first."""
 
     def next_offsets(self) -> Mapping[messages.LogPartition, int]:
         """Return how far each log is handled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter, defaultdict
 from datetime import date
@@ -21,7 +22,12 @@ _COLUMNS = (
 )  # fmt: skip
 _FIELDS = ", ".join(f'"{column}"' for column in ("id", *_COLUMNS))
 _OF_QUEUES = f"SELECT {_FIELDS} FROM parked WHERE queue = ANY(%s) ORDER BY id"  # noqa: S608 - constants
-_OVERDUE = f"SELECT {_FIELDS} FROM parked WHERE expires_at <= %s ORDER BY id LIMIT %s"  # noqa: S608 - constants
+# Only what stands first in its queue: what is behind a poisoned command stays overdue, and would fill the limit.
+_OVERDUE = f"""
+SELECT {_FIELDS} FROM parked AS one WHERE expires_at <= %s
+    AND NOT EXISTS (SELECT FROM parked AS before WHERE before.queue = one.queue AND before.id < one.id)
+ORDER BY id LIMIT %s
+"""  # noqa: S608 - constants
 _QUEUES_NAMING = "SELECT DISTINCT queue FROM parked WHERE batchref = ANY(%s)"
 _REMOVE = "DELETE FROM parked WHERE id = ANY(%s)"
 
@@ -33,26 +39,28 @@ class Parked:
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
-        self._queues: dict[str, list[unit_of_work.ParkedCommand]] = {}
+        self._queues: dict[str, dict[int, unit_of_work.ParkedCommand]] = {}  # by the order in which they came
+        self._places: dict[tuple[messages.LogPartition, int], int] = {}  # of each record in that order
         self._naming: dict[str, Counter[str]] = defaultdict(Counter)  # queues by the batch that their commands name
-        self._added: list[unit_of_work.ParkedCommand] = []
+        self._added: dict[int, unit_of_work.ParkedCommand] = {}
         self._removed: list[int] = []
+        self._next_place = itertools.count()
 
     def load(self, queues: Collection[str]) -> Iterable[messages.Message]:
         """Read all that is parked in these queues; return the messages."""
         self._cursor.execute(_OF_QUEUES, (list(queues),))
         for row in self._cursor:
             self._append(_parked(row))
-        return [parked.message for queue in self._queues.values() for parked in queue]
+        return [parked.message for queue in self._queues.values() for parked in queue.values()]
 
     def of(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
         """Return what is parked in these queues, the oldest first."""
         if not self._queues:
             return ()
-        found = [parked for queue in queues for parked in self._queues.get(queue, ())]
+        found = [one for queue in queues for one in self._queues.get(queue, {}).items()]
         if len(queues) > 1:
-            found.sort(key=_age)
-        return found
+            found.sort(key=_place)
+        return [parked for _, parked in found]
 
     def queues_naming(self, batchref: str) -> Collection[str]:
         """Return the loaded queues that hold a command for this batch."""
@@ -60,34 +68,36 @@ class Parked:
 
     def add(self, parked: unit_of_work.ParkedCommand) -> None:
         """Put a command at the end of its queue."""
-        self._append(parked)
-        self._added.append(parked)
+        self._added[self._append(parked)] = parked
 
     def remove(self, parked: unit_of_work.ParkedCommand) -> None:
         """Take a command out."""
+        place = self._places.pop(_coordinates(parked))
         queue = self._queues[parked.queue]
-        queue.remove(parked)
+        del queue[place]
+        if not queue:
+            del self._queues[parked.queue]
         batchref = _batchref(parked.message)
         if batchref is not None:
             self._naming[batchref][parked.queue] -= 1
-        if not queue:
-            del self._queues[parked.queue]
         if parked.id is None:
-            self._added.remove(parked)
+            del self._added[place]
         else:
             self._removed.append(parked.id)
 
-    def _append(self, parked: unit_of_work.ParkedCommand) -> None:
-        self._queues.setdefault(parked.queue, []).append(parked)
+    def _append(self, parked: unit_of_work.ParkedCommand) -> int:
+        place = self._places[_coordinates(parked)] = next(self._next_place)
+        self._queues.setdefault(parked.queue, {})[place] = parked
         batchref = _batchref(parked.message)
         if batchref is not None:
             self._naming[batchref][parked.queue] += 1
+        return place
 
     def flush(self) -> None:
         """Write what was added and removed."""
         if self._removed:
             self._cursor.execute(_REMOVE, (self._removed,))
-        copying.copy_in(self._cursor, "parked", _COLUMNS, [_row(parked) for parked in self._added])
+        copying.copy_in(self._cursor, "parked", _COLUMNS, [_row(parked) for parked in self._added.values()])
 
 
 def queues_naming(cursor: Any, batchrefs: Collection[str]) -> set[str]:
@@ -97,13 +107,18 @@ def queues_naming(cursor: Any, batchrefs: Collection[str]) -> set[str]:
 
 
 def overdue(cursor: Any, expired_at: Any, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
-    """Return parked commands whose grace ended by `expired_at`, the oldest first."""
+    """Return the first commands of their queues whose grace ended by `expired_at`, the oldest first."""
     cursor.execute(_OVERDUE, (expired_at, limit))
     return [_parked(row) for row in cursor]
 
 
-def _age(parked: unit_of_work.ParkedCommand) -> tuple[bool, int]:
-    return (parked.id is None, parked.id or 0)
+def _place(one: tuple[int, unit_of_work.ParkedCommand]) -> int:
+    return one[0]
+
+
+def _coordinates(parked: unit_of_work.ParkedCommand) -> tuple[messages.LogPartition, int]:
+    record = parked.message.record
+    return record.log, record.offset
 
 
 def _batchref(message: messages.Message) -> str | None:
