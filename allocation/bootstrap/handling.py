@@ -1,0 +1,83 @@
+"""Compose the worker."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from allocation.adapters.kafka import consumer as kafka_consumer
+from allocation.adapters.kafka import placement
+from allocation.adapters.kafka import topics as kafka_topics
+from allocation.adapters.postgres import schema, waiting_room
+from allocation.adapters.postgres import unit_of_work as postgres_unit_of_work
+from allocation.service_layer import (
+    brakes,
+    envelopes,
+    failure_policy,
+    grace,
+    messagebus,
+    messages,
+    processing,
+    reading,
+    unit_of_work,
+    working,
+)
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Mapping
+
+    from allocation import config
+
+from allocation.bootstrap import connections
+
+
+def message_bus(uow: unit_of_work.UnitOfWork) -> messagebus.MessageBus:
+    """Return the bus with all handlers, for this unit of work."""
+    return messagebus.MessageBus(uow)
+
+
+@contextlib.contextmanager
+def worker(settings: config.Settings, *, stopping: threading.Event) -> Iterator[working.Worker]:
+    """Open a worker; raises `NotInitialised` when the database does not belong to these topics."""
+    names = connections.topic_names(settings)
+    with connections.database(settings) as engine, connections.serde(settings, engine) as avro_serde:
+        admin = kafka_topics.TopicAdmin(connections.kafka_clients(settings))
+        schema.check_binding(engine, cluster_id=admin.cluster_id(), topic_prefix=settings.topic_prefix)
+        room = waiting_room.PostgresWaitingRoom(engine)
+        processor = processing.Processor(
+            begin=lambda: postgres_unit_of_work.PostgresUnitOfWork(engine, journal_topic=names.journal),
+            reader=reading.MessageReader(topics=names, deserializer=avro_serde),
+            envelopes=envelopes.Envelopes(topics=names, serializer=avro_serde),
+            grace_s=settings.grace_s,
+        )
+        commands = tuple(names.commands.values())
+        consumer = kafka_consumer.GroupConsumer(
+            connections.kafka_clients(settings),
+            names=commands,
+            places=placement.Placement(admin, names=commands, stored=room.positions),
+            group=settings.consumer_group,
+            instance_id=settings.consumer_instance_id,
+            protocol=settings.group_protocol,
+            session_timeout_ms=settings.session_timeout_ms,
+            give_up=stopping.is_set,
+        )
+        with contextlib.closing(consumer):
+            yield working.Worker(
+                consumer=consumer,
+                processor=processor,
+                policy=failure_policy.FailurePolicy(processor, max_retries=settings.max_retries),
+                grace=grace.Grace(room=room, ends=lambda: _log_ends(admin, names.create_batch), processor=processor),
+                brakes=brakes.Brakes(
+                    circuit=brakes.Circuit(limit=settings.refusal_limit),
+                    outbox_limit=settings.outbox_limit,
+                    outbox_rows=room.outbox_rows,
+                ),
+                batch_size=brakes.BatchSize(settings.batch_size),
+            )
+
+
+def _log_ends(admin: kafka_topics.TopicAdmin, topic: str) -> Mapping[messages.LogPartition, int]:
+    topic_id = admin.describe([topic])[topic].topic_id
+    marks = admin.watermarks(admin.partitions([topic]))
+    return {messages.LogPartition(topic_id, number): mark.end for (_, number), mark in marks.items()}

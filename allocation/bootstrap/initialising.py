@@ -1,0 +1,49 @@
+"""Set an installation up: topics, tables, schemas, the relay's checkpoints, the bridge's starting points."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from allocation.adapters.avro import registry as avro_registry
+from allocation.adapters.avro import schemas as avro_schemas
+from allocation.adapters.kafka import topic_specs
+from allocation.adapters.kafka import topics as kafka_topics
+from allocation.adapters.postgres import schema
+from allocation.bootstrap import bridging, connections, relaying
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from allocation import config
+    from allocation.service_layer import topics
+
+
+def initialise(settings: config.Settings, *, on_progress: Callable[[str], None]) -> None:
+    """Create what is missing of topics, tables and schemas; may be repeated, and changes nothing that is there."""
+    names = connections.topic_names(settings)
+    admin = kafka_topics.TopicAdmin(connections.kafka_clients(settings))
+    cluster_id = admin.cluster_id()
+    created = admin.create(
+        topic_specs.topic_specs(names, partitions=settings.partitions, replicas=settings.replication_factor)
+    )
+    on_progress(f"topics: {len(created)} created on cluster {cluster_id}")
+    with connections.database(settings) as engine:
+        schema.migrate(engine)
+        schema.bind(engine, cluster_id=cluster_id, topic_prefix=settings.topic_prefix)
+        on_progress("database: migrated")
+        schema.remember_schemas(engine, _register_schemas(settings, names))
+        on_progress("schemas: registered")
+        relaying.create_relay_shards(settings, engine)
+        on_progress("relay: every shard has its checkpoint")
+    bridging.establish_bridge(settings)
+    on_progress("bridge: its starting points are fixed")
+
+
+def _register_schemas(settings: config.Settings, names: topics.TopicNames) -> Mapping[str, tuple[int, str]]:
+    registered = {}
+    definitions = avro_schemas.load()
+    with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
+        for record_name, topic in (*names.commands.items(), *names.events.items()):
+            subject, definition = avro_schemas.subject(topic), definitions[record_name]
+            registered[subject] = (registry.register(subject=subject, definition=definition), definition)
+    return registered

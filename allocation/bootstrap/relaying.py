@@ -1,0 +1,75 @@
+"""Compose the relay."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from allocation.adapters.kafka import relay_transaction
+from allocation.adapters.postgres import dedicated, leases, notifications, outbox_rows
+from allocation.adapters.postgres import relay_shards as postgres_relay_shards
+from allocation.service_layer.relaying import duty, setting_up
+from allocation.service_layer.relaying import ports as relaying
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import sqlalchemy
+
+    from allocation import config
+
+from allocation.bootstrap import connections
+
+
+def create_relay_shards(settings: config.Settings, database: sqlalchemy.Engine, *, count: int = 1) -> None:
+    """Give each shard of the outbox its first checkpoint; may be repeated. The topic must be there."""
+    setting_up.create_shards(
+        postgres_relay_shards.RelayShards(database),
+        count=count,
+        open_log=lambda *, shard, database_id: _relay_log(settings, shard=shard, database_id=database_id),
+    )
+
+
+def relay_shards(settings: config.Settings) -> Sequence[int]:
+    """Return the shards of the outbox; raises `DependencyDown`, and `RelayStopped` when there are none."""
+    with connections.database(settings) as engine:
+        return postgres_relay_shards.RelayShards(engine).all()
+
+
+def relay(settings: config.Settings, *, shard: int) -> duty.Duty:
+    """Return the relay of a shard; nothing is opened before it runs."""
+    owner = leases.new_owner()
+    return duty.Duty(
+        shard=shard,
+        connect=lambda: _relay_desk(settings, shard=shard, owner=owner),
+        lease_s=settings.relay_lease_s,
+    )
+
+
+@contextlib.contextmanager
+def _relay_desk(settings: config.Settings, *, shard: int, owner: str) -> Iterator[relaying.Desk]:
+    with (
+        connections.database(settings) as engine,
+        dedicated.connection(engine) as connection,
+        notifications.Listener(engine) as listener,
+    ):
+        listener.wait(0)
+        outbox = outbox_rows.OutboxRows(connection, shard=shard)
+        database_id = outbox.state().database_id
+        yield relaying.Desk(
+            lease=leases.Lease(engine, name=f"relay-{shard}", duration_s=settings.relay_lease_s, owner=owner),
+            outbox=outbox,
+            hints=listener,
+            open_log=lambda: _relay_log(settings, shard=shard, database_id=database_id),
+        )
+
+
+def _relay_log(
+    settings: config.Settings, *, shard: int, database_id: str
+) -> contextlib.AbstractContextManager[relay_transaction.RelayTransactions]:
+    return relay_transaction.open_log(
+        connections.kafka_clients(settings),
+        topic=connections.topic_names(settings).relay_checkpoint,
+        shard=shard,
+        transactional_id=f"{settings.topic_prefix}allocation-relay-{database_id}-{shard}",
+    )
