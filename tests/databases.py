@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def fresh(endpoints: devstack.Endpoints) -> Iterator[sqlalchemy.Engine]:
     """Lend an empty database, which is dropped afterwards."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = sqlalchemy.create_engine(endpoints.database_url, isolation_level="AUTOCOMMIT")
+    # No pool: a test may restart the server meanwhile.
+    admin = sqlalchemy.create_engine(
+        endpoints.database_url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
+    )
     with admin.connect() as connection:
         connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
     url = sqlalchemy.make_url(endpoints.database_url).set(database=name)
@@ -31,4 +34,3 @@ def fresh(endpoints: devstack.Endpoints) -> Iterator[sqlalchemy.Engine]:
         database.dispose()
         with admin.connect() as connection:
             connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from allocation import devstack
     from tests.outbox_load import Load
 
-DURATION_S = float(os.environ.get("ALLOCATION_CHAOS_S", "3"))
+DURATION_S = float(os.environ.get("ALLOCATION_CHAOS_S", "2"))
 
 
 @pytest.fixture(scope="module")

@@ -149,16 +149,17 @@ def test_outages_of_kafka_and_of_the_database_are_outlasted(
 ) -> None:
     with parts.running("relay", load.settings) as relay:
         relay.logged("relay.active")
-        for service in (breakable_stack.postgres, breakable_stack.kafka):
-            service.kill()
-            if service is breakable_stack.kafka:
-                load.write(rows=10)
-            relay.logged("relay.paused")
-            service.start()
-            service.wait_ready()
-            relay.logged("relay.active")
-            load.write(rows=10)
-            load.wait_until_sent()
+        breakable_stack.kafka.kill()
+        load.write(rows=10)
+        start(breakable_stack.kafka)
+        load.wait_until_sent()
+        breakable_stack.postgres.kill()
+        relay.logged("relay.paused")
+        start(breakable_stack.postgres)
+        relay.logged("relay.active")
+        load.database.dispose()
+        load.write(rows=10)
+        load.wait_until_sent()
         assert relay.stop() == 0
     load.check_published()
 
@@ -205,6 +206,11 @@ def test_a_shard_is_set_up_anew_when_a_person_says_so(load: outbox_load.Load) ->
     load.write()
     relay_all(load)
     load.check_published()
+
+
+def start(service: devstack.Service) -> None:
+    service.start()
+    service.wait_ready()
 
 
 def is_quarantined(load: outbox_load.Load, row_id: int) -> bool:

@@ -107,9 +107,10 @@ class RelayTransactions:
                 _produce(producer, row)
             kill_points.reached("relay.after_produce")
             _put(producer, self._topic, self._shard, b"%d" % self._shard, checkpoint.to_json(), None)
+            deadline = time.monotonic() + COMMIT_TIMEOUT_S
             producer.flush(COMMIT_TIMEOUT_S)
             kill_points.reached("relay.before_commit")
-            _commit(producer)
+            _commit(producer, deadline)
 
     def close(self) -> None:
         """Drop what was not sent; a transaction that is open is left to the next `fence`, or to its timeout."""
@@ -175,9 +176,8 @@ def _put(producer: confluent_kafka.Producer, topic: str, partition: int, key: An
             return
 
 
-def _commit(producer: confluent_kafka.Producer) -> None:
+def _commit(producer: confluent_kafka.Producer, deadline: float) -> None:
     """Ask for the commit until the answer is definite, or time is up."""
-    deadline = time.monotonic() + COMMIT_TIMEOUT_S
     while True:
         try:
             producer.commit_transaction(max(0.1, deadline - time.monotonic()))
