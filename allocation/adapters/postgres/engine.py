@@ -33,7 +33,18 @@ _CONFLICTS = (
     psycopg2.errors.QueryCanceled,
     psycopg2.errors.UniqueViolation,
 )
-_LOST = (psycopg2.OperationalError, psycopg2.InterfaceError)
+_LOST = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    psycopg2.errors.IdleInTransactionSessionTimeout,
+    psycopg2.errors.TransactionTimeout,
+    psycopg2.errors.ReadOnlySqlTransaction,  # a standby that was not promoted, or is no longer the primary
+)
+_NO_TABLES = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
+
+
+class NotInitialised(Exception):
+    """The database has no tables, or those of another version or installation."""
 
 
 def create(url: str, *, pool_size: int = 5) -> sqlalchemy.Engine:
@@ -75,4 +86,7 @@ def _fate(error: BaseException | None) -> BaseException:
         return ports.Retryable(f"the database refused a concurrent change: {text}")
     if isinstance(error, _LOST):
         return ports.DependencyDown(f"the database does not answer: {text}")
+    if isinstance(error, _NO_TABLES):
+        fact = text.splitlines()[0]
+        return NotInitialised(f"the database lacks tables of this service ({fact}); run `allocation init`")
     return error or RuntimeError("unknown database error")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
 import sqlalchemy
 
 from allocation.adapters.postgres import engine as postgres
-from allocation.adapters.postgres import schema
 from allocation.service_layer import messages
 from allocation.service_layer.operations import status
 
@@ -35,14 +33,7 @@ class DatabaseFigures:
         self._database = database
 
     def __call__(self) -> status.DatabaseFigures:
-        """Return all figures; raises `NotInitialised` where the tables are not those of this version."""
-        try:
-            return self._read()
-        except psycopg2.ProgrammingError as error:
-            msg = f"the database lacks tables of this service ({str(error).splitlines()[0]}); run `allocation init`"
-            raise schema.NotInitialised(msg) from error
-
-    def _read(self) -> status.DatabaseFigures:
+        """Return all figures; raises `NotInitialised` where there are no tables of this version."""
         with postgres.reading(self._database) as connection:
             outbox = _backlogs(connection.execute(_OUTBOX))
             return status.DatabaseFigures(

@@ -15,11 +15,9 @@ from allocation.adapters.postgres import engine, tables
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NotInitialised = engine.NotInitialised
+
 _MIGRATION_LOCK = 0x616C6C6F63  # "alloc": two `init` at once take turns
-
-
-class NotInitialised(Exception):
-    """The database has no tables, or those of another version or installation."""
 
 
 def migrate(database: sqlalchemy.Engine) -> None:
@@ -64,14 +62,8 @@ def database_id(database: sqlalchemy.Engine) -> str:
 
 def _binding(database: sqlalchemy.Engine) -> tuple[str, str]:
     columns = sqlalchemy.select(tables.instance.c.cluster_id, tables.instance.c.topic_prefix)
-    try:
-        with database.connect() as connection:
-            row = connection.execute(columns).one_or_none()
-    except sqlalchemy.exc.ProgrammingError as error:
-        raise NotInitialised("the database has no tables of this service; run `allocation init`") from error
-    except sqlalchemy.exc.DBAPIError as error:
-        with engine.translated_errors():
-            raise error from None
+    with engine.translated_errors(), database.connect() as connection:
+        row = connection.execute(columns).one_or_none()
     if row is None:
         raise NotInitialised("the database is bound to no Kafka cluster yet; run `allocation init`")
     return (row.cluster_id, row.topic_prefix)

@@ -1,0 +1,125 @@
+"""`allocation run`: all parts under one supervisor, through crashes and to a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from allocation import bootstrap
+from allocation.service_layer.operations import producing
+from tests.e2e import parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from allocation import config
+
+PARTS = {"relay", "worker", "bridge", "api"}
+
+
+class Running:
+    """The supervisor, and a descriptor of each process that it has started, readable once that has ended."""
+
+    def __init__(self, supervisor: parts.Part) -> None:
+        self.supervisor = supervisor
+        started = [supervisor.logged("run.part_started") for _ in PARTS]
+        self.pids: Mapping[str, int] = {line["part"]: line["pid"] for line in started}
+        self._ends = [os.pidfd_open(pid) for pid in self.pids.values()]
+
+    def assert_all_end(self) -> None:
+        for end in self._ends:
+            assert select.select([end], [], [], parts.DEADLINE_S)[0]
+
+    def close(self) -> None:
+        for end in self._ends:
+            os.close(end)
+
+
+@contextlib.contextmanager
+def started(settings: config.Settings) -> Iterator[Running]:
+    with parts.running("run", settings) as supervisor:
+        running = Running(supervisor)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def produce(settings: config.Settings, *commands: producing.GivenCommand) -> None:
+    with bootstrap.command_sender(settings) as sender:
+        for command in commands:
+            sender.send(command)
+
+
+def a_batch() -> producing.GivenCommand:
+    return producing.GivenCommand("CreateBatch", {"ref": "b1", "sku": "LAMP", "qty": 10})
+
+
+def an_order(orderid: str) -> producing.GivenCommand:
+    return producing.GivenCommand("Allocate", {"orderid": orderid, "sku": "LAMP", "qty": 1})
+
+
+def allocated(settings: config.Settings, count: int) -> list[str]:
+    """Wait for so many allocated lines in all, and return their orders."""
+    options = ("--from-beginning", "--max", str(count), "--timeout", "30")
+    tail = subprocess.run(
+        [sys.executable, "-m", "allocation", "tail", "line_allocated", *options],
+        env=os.environ | parts.environment(settings),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.partition('"orderid": "')[2].partition('"')[0] for line in tail.stdout.splitlines()]
+
+
+def test_it_does_the_whole_work_restarts_what_dies_and_stops_cleanly(initialised: config.Settings) -> None:
+    with started(initialised) as running:
+        assert running.pids.keys() == PARTS
+        worker = running.supervisor.logged("worker.started")
+        assert worker["instance"].startswith(f"{socket.gethostname()}-")
+        produce(initialised, a_batch(), an_order("o1"))
+        assert allocated(initialised, 1) == ["o1"]
+
+        os.kill(running.pids["worker"], signal.SIGKILL)
+        assert running.supervisor.logged("run.part_died")["part"] == "worker"
+        assert running.supervisor.logged("worker.started")["instance"] == worker["instance"]
+        produce(initialised, an_order("o2"))
+        assert allocated(initialised, 2) == ["o1", "o2"]
+
+        assert running.supervisor.stop() == 0
+        running.assert_all_end()
+    assert '"run.part_not_stopped"' not in "".join(running.supervisor.said)
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(initialised: config.Settings) -> None:
+    with started(initialised) as running:
+        running.supervisor.process.kill()
+        running.assert_all_end()
+
+
+def test_a_second_signal_ends_everything_at_once(initialised: config.Settings) -> None:
+    with started(initialised) as running:
+        running.supervisor.logged("worker.assigned")
+        running.supervisor.process.send_signal(signal.SIGINT)
+        running.supervisor.process.send_signal(signal.SIGTERM)
+        assert running.supervisor.wait() == 128 + signal.SIGTERM
+        running.assert_all_end()
+
+
+def test_before_init_it_says_what_to_do_and_gives_up(settings: config.Settings) -> None:
+    with parts.running("run", settings) as supervisor:
+        assert supervisor.wait() == 2
+    said = "".join(supervisor.said)
+    assert "run `allocation init`" in said
+    assert "Traceback" not in said
+
+
+def test_the_workers_name_may_be_chosen(initialised: config.Settings) -> None:
+    with started(initialised.model_copy(update={"consumer_instance_id": "mine"})) as running:
+        assert running.supervisor.logged("worker.started")["instance"] == "mine"
