@@ -33,6 +33,8 @@ COMMIT_TIMEOUT_S = 15.0
 _ROOM_TIMEOUT_S = 0.1
 _ANY_PARTITION = -1
 
+_decode = json.JSONDecoder().raw_decode  # `json.loads` takes twice as long around it
+
 _Error = confluent_kafka.KafkaError
 
 # What Kafka says to a producer whose place another has taken, or whose transaction took too long.
@@ -103,10 +105,9 @@ class RelayTransactions:
         """Send the rows and the checkpoint in one transaction; returns once it is committed."""
         with self._translated() as producer:
             producer.begin_transaction()
-            for row in rows:
-                _produce(producer, row)
+            _produce(producer, rows)
             kill_points.reached("relay.after_produce")
-            _put(producer, self._topic, self._shard, b"%d" % self._shard, checkpoint.to_json(), None)
+            _put(producer, self._topic, checkpoint.to_json(), b"%d" % self._shard, self._shard, [])
             deadline = time.monotonic() + COMMIT_TIMEOUT_S
             producer.flush(COMMIT_TIMEOUT_S)
             kill_points.reached("relay.before_commit")
@@ -157,19 +158,30 @@ class _Failures:
             self.first = (error, message.topic())
 
 
-def _produce(producer: confluent_kafka.Producer, row: ports.Row) -> None:
-    row_id, topic, partition, key, value, headers = row
+def _produce(producer: confluent_kafka.Producer, rows: Sequence[ports.Row]) -> None:
+    """Give all rows to the client: half of what a row costs is spent here."""
+    row_id = 0
     try:
-        _put(producer, topic, _ANY_PARTITION if partition is None else partition, key, value, _headers(headers))
+        for row_id, topic, partition, key, value, headers in rows:  # noqa: B007 - the error names the row
+            where = _ANY_PARTITION if partition is None else partition
+            _put(producer, topic, value, key, where, _headers(headers))
     except (TypeError, ValueError) as error:
         raise ports.Refused(f"row {row_id} is no message for Kafka: {error}") from error
 
 
-def _put(producer: confluent_kafka.Producer, topic: str, partition: int, key: Any, value: Any, headers: Any) -> None:
+def _put(
+    producer: confluent_kafka.Producer,
+    topic: str,
+    value: bytes | None,
+    key: bytes | None,
+    partition: int,
+    headers: list[tuple[str, Any]],
+) -> None:
     """Give a message to the client, once it has room for it."""
     while True:
         try:
-            producer.produce(topic, value, key, partition, headers=headers)
+            # By position, which is the faster way: callbacks as configured, the time of now.
+            producer.produce(topic, value, key, partition, None, None, 0, headers)
         except BufferError:
             producer.poll(_ROOM_TIMEOUT_S)
         else:
@@ -190,7 +202,7 @@ def _commit(producer: confluent_kafka.Producer, deadline: float) -> None:
 
 def _headers(text: str) -> list[tuple[str, Any]]:
     """Return headers as the client takes them; ASCII text without escapes is the bytes that it stands for."""
-    pairs = json.loads(text)
+    pairs, _ = _decode(text)
     if "\\" not in text and text.isascii():
         return list(map(tuple, pairs))
     return [(name, None if value is None else value.encode("latin-1")) for name, value in pairs]
