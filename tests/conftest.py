@@ -32,6 +32,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             "ALLOCATION_DATABASE_URL, ALLOCATION_REDIS_URL and ALLOCATION_SCHEMA_REGISTRY_URL"
         ),
     )
+    parser.addoption("--long", action="store_true", help="run the long kill tests, too")
+    parser.addoption("--seed", type=int, help="what chance follows in the kill tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: one of the kill tests that run with --long only")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
