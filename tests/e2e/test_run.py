@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allocation import bootstrap
 from allocation.service_layer.operations import producing
@@ -78,6 +79,18 @@ def allocated(settings: config.Settings, count: int) -> list[str]:
     return [line.partition('"orderid": "')[2].partition('"')[0] for line in tail.stdout.splitlines()]
 
 
+def status(settings: config.Settings) -> dict[str, Any]:
+    shown = subprocess.run(
+        [sys.executable, "-m", "allocation", "status", "--json"],
+        env=os.environ | parts.environment(settings),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(shown.stdout)
+    return found
+
+
 def test_it_does_the_whole_work_restarts_what_dies_and_stops_cleanly(initialised: config.Settings) -> None:
     with started(initialised) as running:
         assert running.pids.keys() == PARTS
@@ -85,6 +98,10 @@ def test_it_does_the_whole_work_restarts_what_dies_and_stops_cleanly(initialised
         assert worker["instance"].startswith(f"{socket.gethostname()}-")
         produce(initialised, a_batch(), an_order("o1"))
         assert allocated(initialised, 1) == ["o1"]
+        found = status(initialised)
+        assert (found["ok"], found["lag"], found["outbox"]["rows"]) == (True, 0, 0)
+        assert [(member["name"], member["partitions"]) for member in found["members"]] == [(worker["instance"], 18)]
+        assert found["owners"].keys() == {"relay-0", "bridge"}
 
         os.kill(running.pids["worker"], signal.SIGKILL)
         assert running.supervisor.logged("run.part_died")["part"] == "worker"

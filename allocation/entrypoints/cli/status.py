@@ -36,14 +36,14 @@ def status(
     with bootstrap.inspection(starting.settings()) as inspection:
         found = inspection.look()
     if as_json:
-        typer.echo(json.dumps(_figures(found), indent=2))
+        typer.echo(json.dumps(figures(found), indent=2))
     else:
-        _show(found)
+        show(found)
     if found.problems:
         raise typer.Exit(failures.FAILED)
 
 
-def _figures(found: operation.Status) -> Figures:
+def figures(found: operation.Status) -> Figures:
     """Return the status as JSON has it; null stands for what is not known."""
     kafka, database = found.kafka, found.database
     return {
@@ -61,7 +61,8 @@ def _figures(found: operation.Status) -> Figures:
     }
 
 
-def _show(found: operation.Status) -> None:
+def show(found: operation.Status) -> None:
+    """Print the status for people: a table of partitions, a line for all else, and what is wrong last."""
     from rich import console  # noqa: PLC0415 - for people only
 
     out = console.Console(highlight=False)
