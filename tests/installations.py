@@ -189,5 +189,5 @@ def _parked(one: unit_of_work.ParkedCommand) -> tuple[str, str, messages.Message
 
 
 def _published(one: messages.OutboxMessage) -> Published:
-    timeless = tuple(header for header in one.headers if header[0] != messages.CE_TIME)
+    timeless = tuple(header for header in one.headers if header[0] not in (messages.CE_TIME, "dead_letter_time"))
     return Published(one.topic, one.key, one.value, timeless, one.sku)

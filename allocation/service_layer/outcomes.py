@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,11 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It goes to the dead letters; final for this attempt."""
+    """It goes to the dead letters; final for this attempt. `error_class` is for people who look for the place."""
 
     reason: str
     error: str
+    error_class: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Waiting:
 
     reason: str
     error: str
+    error_class: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

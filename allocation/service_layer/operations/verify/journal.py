@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from allocation.service_layer import messages
     from allocation.service_layer.operations.verify import snapshot
 
-ENDS_OF_WAITING = frozenset({"released", "expired"})
+ENDS_OF_WAITING = frozenset({"released", "expired", "discarded"})
 
 
 class Order(NamedTuple):
