@@ -22,12 +22,17 @@ def configure(settings: config.Settings) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info if as_json else _as_it_is,
-            structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(),
+            structlog.processors.JSONRenderer() if as_json else _console(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    """Return what renders for people; plain tracebacks, for the fancy ones show payloads, and take seconds each."""
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
 
 
 def _as_it_is(_logger: object, _name: str, line: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 EVENT_SOURCE = "allocation"
 _EVENT_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://example.com/allocation/events")
+# W3C trace context, level 1. Of a later version the part that is known is used; ff, and zeros, are no trace.
+_TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})(-.*)?"
+)
 _SPECVERSION = (messages.CE_SPECVERSION, b"1.0")
 _CONTENT_TYPE = (messages.CONTENT_TYPE, b"application/avro")  # without it readers take the data for JSON
 
@@ -170,14 +175,15 @@ def _rfc3339(time: datetime) -> bytes:
 
 def _event_id(message: messages.Message, ordinal: int) -> uuid.UUID:
     source, name = message.id
-    return uuid.uuid5(_EVENT_NAMESPACE, f"{source}\n{name}\n{message.attempt}\n{ordinal}")
+    # The length tells where the source ends, whatever characters either holds.
+    return uuid.uuid5(_EVENT_NAMESPACE, f"{len(source)}\n{source}\n{name}\n{message.attempt}\n{ordinal}")
 
 
 def _child_traceparent(message: messages.Message, event_id: uuid.UUID) -> bytes:
     """Go on with the command's trace; where it has none, derive one from its identity."""
     span = event_id.hex[16:].encode()
-    parts = (message.traceparent or b"").split(b"-")
-    if len(parts) == 4 and len(parts[1]) == 32:  # noqa: PLR2004 - the form that W3C gives: version, trace, span, flags
-        return b"-".join((parts[0], parts[1], span, parts[3]))
+    given = _TRACEPARENT.fullmatch(message.traceparent or b"")
+    if given:
+        return b"00-" + given["trace"] + b"-" + span + b"-" + given["flags"]
     trace = hashlib.blake2b("\n".join(message.id).encode(), digest_size=16).hexdigest().encode()
     return b"00-" + trace + b"-" + span + b"-01"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_MAX_ERROR_CHARACTERS = 1000  # enough for people; some errors repeat the whole statement
+
 
 class Processing(Protocol):
     """What the policy is applied to."""
@@ -67,8 +69,8 @@ class FailurePolicy:
         except Exception as last:
             if passing.is_for_caller(last):
                 raise
-            log.error("worker.message_set_aside", **where, error=repr(last))  # noqa: TRY400 - its trace was logged above
-            return self._processor.set_aside(record, error=f"{type(last).__name__}: {last}")
+            log.error("worker.message_set_aside", **where, error=_sentence(last))  # noqa: TRY400 - its trace was logged above
+            return self._processor.set_aside(record, error=_sentence(last))
 
     def _again(self, record: messages.Record, passing: _Passing) -> processing.Report:
         for attempt in stamina.retry_context(
@@ -91,3 +93,9 @@ class _Passing:
 
     def is_for_caller(self, error: Exception) -> bool:
         return isinstance(error, (self._retryable, processing.LogDiverged))
+
+
+def _sentence(error: Exception) -> str:
+    """Return an error as text that can be stored, whatever it says."""
+    text = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARACTERS]
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

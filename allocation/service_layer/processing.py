@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from allocation.service_layer import kill_points, messages, reading, settling, unit_of_work
+from allocation.service_layer import kill_points, messages, ports, reading, settling, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,11 +57,14 @@ class Processor:
 
     def process(self, records: Sequence[messages.Record]) -> Report:
         """Handle these records in this order, all or nothing."""
-        return self._in_order(records, lambda batch, message: batch.settle(message))
+        return self._in_order(records, self._reader.read, lambda batch, message: batch.settle(message))
 
     def set_aside(self, record: messages.Record, *, error: str) -> Report:
-        """Park a record that cannot be handled although it should be; what follows it goes on."""
-        return self._in_order([record], lambda batch, message: batch.set_aside(message, error))
+        """Park a record that cannot be handled although it should be; what follows it goes on.
+
+        One that cannot even be read goes to the dead letters.
+        """
+        return self._in_order([record], self._read_if_possible, lambda batch, message: batch.set_aside(message, error))
 
     def expire(self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime) -> Report:
         """Refuse these commands if their grace ended by then and they still wait; handle what stands behind them."""
@@ -89,6 +92,7 @@ class Processor:
     def _in_order(
         self,
         records: Sequence[messages.Record],
+        read: Callable[[messages.Record], messages.Message],
         settle: Callable[[settling.MicroBatch, messages.Message], object],
     ) -> Report:
         with self._begin() as uow:
@@ -97,7 +101,7 @@ class Processor:
             repeated = len(records) - len(fresh)
             if not fresh:
                 return Report(repeated=repeated)
-            unsettled = [self._reader.read(record) for record in fresh]
+            unsettled = [read(record) for record in fresh]
             uow.claim(unsettled)
             batch = self._batch(uow)
             kill_points.reached("worker.before_handling")
@@ -108,6 +112,14 @@ class Processor:
             kill_points.reached("worker.after_handling")
             uow.commit()
         return Report(outcomes=batch.counts, events=batch.events, repeated=repeated)
+
+    def _read_if_possible(self, record: messages.Record) -> messages.Message:
+        try:
+            return self._reader.read(record)
+        except ports.Retryable:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is what the record is set aside for
+            return self._reader.unreadable(record, messages.Unreadable("failed", repr(error)))
 
     def _batch(self, uow: unit_of_work.MessageUnitOfWork) -> settling.MicroBatch:
         return settling.MicroBatch(uow, envelopes=self._envelopes, grace=self._grace)

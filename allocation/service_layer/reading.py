@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from allocation.service_layer import topics
 
+_MAGIC = b"\0"
 _WIRE_HEADER_BYTES = 5  # the number of the schema is no part of the content
 _DIGEST_BYTES = 16
 _ATTEMPT_DIGITS = 9  # so that it fits a Postgres integer
@@ -31,9 +32,13 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], commands.Command]] = {
 
 def digest(topic: str, value: bytes | None) -> bytes:
     """Return what two messages share that say the same on the same topic."""
-    return hashlib.blake2b(
-        topic.encode() + b"\0" + (value or b"")[_WIRE_HEADER_BYTES:], digest_size=_DIGEST_BYTES
-    ).digest()
+    if value is None:
+        content = b"null"
+    elif value.startswith(_MAGIC):
+        content = b"=" + value[_WIRE_HEADER_BYTES:]
+    else:  # not the wire format: all of it is content
+        content = b"?" + value
+    return hashlib.blake2b(topic.encode() + b"\0" + content, digest_size=_DIGEST_BYTES).digest()
 
 
 def record_digest(record: messages.Record) -> bytes:
@@ -51,16 +56,11 @@ class MessageReader:
 
     def read(self, record: messages.Record) -> messages.Message:
         """Return the message; raises `DependencyDown` when its schema would have to be looked up and cannot be."""
-        headers = dict(record.headers)
-        identity, attempt, problem = _identity(record, headers)
-        return messages.Message(
-            record=record,
-            id=identity,
-            attempt=attempt,
-            digest=digest(record.topic, record.value),
-            command=problem or self._command(record),
-            waits=messages.NO_GRACE not in headers,
-        )
+        return _message(record, self._command(record))
+
+    def unreadable(self, record: messages.Record, problem: messages.Unreadable) -> messages.Message:
+        """Return the message that holds no command for a reason that is known already."""
+        return _message(record, problem)
 
     def _command(self, record: messages.Record) -> commands.Command | messages.Unreadable:
         if record.value is None:
@@ -72,6 +72,19 @@ class MessageReader:
             return messages.Unreadable(error.reason, str(error))
         except refusal.Refusal as error:
             return messages.Unreadable(error.reason, str(error))
+
+
+def _message(record: messages.Record, command: commands.Command | messages.Unreadable) -> messages.Message:
+    headers = dict(record.headers)
+    identity, attempt, problem = _identity(record, headers)
+    return messages.Message(
+        record=record,
+        id=identity,
+        attempt=attempt,
+        digest=digest(record.topic, record.value),
+        command=problem or command,
+        waits=messages.NO_GRACE not in headers,
+    )
 
 
 def _identity(

@@ -51,9 +51,10 @@ class MicroBatch:
 
     def set_aside(self, message: messages.Message, error: str) -> None:
         """Park a message that fails unexpectedly; one that holds no command goes to the dead letters."""
-        outcome: outcomes.Outcome = outcomes.Poisoned(error)
-        if isinstance(message.command, messages.Unreadable):
-            outcome = outcomes.Refused("failed", error)
+        outcome: outcomes.Outcome | None = self._recognise(message)
+        if outcome is None:
+            is_readable = not isinstance(message.command, messages.Unreadable)
+            outcome = outcomes.Poisoned(error) if is_readable else outcomes.Refused("failed", error)
         self._write(message, outcome)
         self._note(_JOURNAL_WORDS[type(outcome)], message.record)
 
@@ -95,17 +96,23 @@ class MicroBatch:
         self.drain(queues.union(self._uow.queues_naming(command.ref)))
 
     def _decide(self, message: messages.Message) -> outcomes.Outcome:
-        known = self._uow.inbox_entry(message.id)
-        if known is not None:
-            if known.digest != message.digest:
-                return outcomes.Refused("id_reused", _id_reused(message, known))
-            if message.attempt <= known.attempt or known.outcome == "waiting":
-                return outcomes.Duplicate()
+        recognised = self._recognise(message)
+        if recognised is not None:
+            return recognised
         if isinstance(message.command, messages.Unreadable):
             return outcomes.Refused(message.command.reason, message.command.error)
         if self._must_queue(message.command):
             return outcomes.Queued()
         return self._handle(message)
+
+    def _recognise(self, message: messages.Message) -> outcomes.Duplicate | outcomes.Refused | None:
+        """Return what becomes of a message whose identity was seen before; what is known of that one stays."""
+        known = self._uow.inbox_entry(message.id)
+        if known is None:
+            return None
+        if known.digest != message.digest:
+            return outcomes.Refused("id_reused", _id_reused(message, known))
+        return outcomes.Duplicate() if message.attempt <= known.attempt or known.outcome == "waiting" else None
 
     def _must_queue(self, command: commands.Command) -> bool:
         parked = self._uow.parked((self._queue(command),))
