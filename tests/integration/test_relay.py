@@ -195,6 +195,13 @@ def test_a_relay_without_its_checkpoint_stops_and_says_what_to_do(
     assert "then `allocation init`" in relay.said[-1]
 
 
+def test_a_database_that_was_never_set_up_is_said_in_one_sentence(settings: config.Settings) -> None:
+    with parts.running("relay", settings) as relay:
+        assert relay.wait() in (1, 2)
+    assert "run `allocation init`" in "".join(relay.said)
+    assert "Traceback" not in "".join(relay.said)
+
+
 def test_a_shard_is_set_up_anew_when_a_person_says_so(load: outbox_load.Load) -> None:
     load.write()
     relay_all(load)

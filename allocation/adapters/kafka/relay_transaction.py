@@ -38,7 +38,14 @@ _decode = json.JSONDecoder().raw_decode  # `json.loads` takes twice as long arou
 _Error = confluent_kafka.KafkaError
 
 # What Kafka says to a producer whose place another has taken, or whose transaction took too long.
-_FENCED = frozenset({_Error._FENCED, _Error.INVALID_PRODUCER_EPOCH, _Error.INVALID_PRODUCER_ID_MAPPING})  # noqa: SLF001 - the client's own codes begin so
+_FENCED = frozenset(
+    {
+        _Error._FENCED,  # noqa: SLF001 - the client's own codes begin so
+        _Error.PRODUCER_FENCED,
+        _Error.INVALID_PRODUCER_EPOCH,
+        _Error.INVALID_PRODUCER_ID_MAPPING,
+    }
+)
 
 # What no repetition changes for this message. A topic that is missing is none of these: someone will make it.
 _REFUSED = frozenset(

@@ -2,6 +2,9 @@
 
 A lease decides who should work. It never decides who can: its owner may be stopped for longer than it
 lasts, and wake up. So whatever is guarded by one has a fence of its own (Kafka's, or a compare-and-set).
+
+Each change is one statement that the server commits by itself: an owner that is stopped between two
+would hold the row's lock, and nobody could take the lease over.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class Lease:
     """The lease of this name, for one owner; threads may share it. Everything raises `Retryable`."""
 
     def __init__(self, engine: sqlalchemy.Engine, *, name: str, duration_s: float, owner: str | None = None) -> None:
-        self._engine = engine
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._values = {"name": name, "owner": owner or new_owner()}
         self._duration_s = duration_s
 
@@ -50,7 +53,7 @@ class Lease:
         self._changes(_RELEASE, self._values)
 
     def _changes(self, statement: sqlalchemy.TextClause, values: Mapping[str, object]) -> bool:
-        with postgres.translated_errors(), self._engine.begin() as connection:
+        with postgres.translated_errors(), self._engine.connect() as connection:
             return connection.execute(statement, values).rowcount == 1
 
 

@@ -1,12 +1,12 @@
 """The unsent rows of one shard, and their deletion.
 
 Every change here is a compare-and-set on the shard's incarnation and number of passes, so that a relay
-which was overtaken changes nothing, and a restored database with the same ids loses nothing.
+which was overtaken changes nothing, and a restored database with the same ids loses nothing. And each is
+sent to the server as a whole: a relay that is stopped halfway holds no lock that the next one needs.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from allocation.adapters.postgres import dedicated
@@ -14,7 +14,7 @@ from allocation.adapters.postgres import engine as postgres
 from allocation.service_layer.relaying import ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import sqlalchemy
 
@@ -88,8 +88,9 @@ SELECT (SELECT count(*) FROM shard), (SELECT count(*) FROM refused) + (SELECT co
 """
 
 # Rows that came later, of a sku that is held back: marked, so that the scan does not meet them again and again.
-_LOCK_SHARD = "SELECT FROM relay_shards WHERE shard = %s FOR UPDATE"
+# Marked and released under one lock: no row may be marked that nothing stands before any more.
 _HOLD_BACK = f"""
+SELECT FROM relay_shards WHERE shard = %s FOR UPDATE;
 UPDATE outbox SET quarantined = 'behind an earlier row of its sku' WHERE id IN (
     SELECT id FROM (
         SELECT * FROM outbox WHERE shard = %s AND quarantined IS NULL ORDER BY id LIMIT %s
@@ -97,6 +98,7 @@ UPDATE outbox SET quarantined = 'behind an earlier row of its sku' WHERE id IN (
 )
 """  # noqa: S608 - no text from outside
 _RELEASE = """
+SELECT FROM relay_shards ORDER BY shard FOR UPDATE;
 UPDATE outbox AS o SET quarantined = NULL FROM outbox AS q
 WHERE q.id = %s AND o.shard = q.shard AND o.quarantined IS NOT NULL
     AND (o.id = q.id OR (o.sku = q.sku AND o.id > q.id))
@@ -107,7 +109,6 @@ class OutboxRows:
     """Implements `relaying.ports.Outbox` for one shard, on a connection of its own."""
 
     def __init__(self, connection: Any, *, shard: int) -> None:
-        self._connection = connection
         self._cursor = connection.cursor()
         self._shard = shard
         self._has_quarantined = False
@@ -130,7 +131,7 @@ class OutboxRows:
         """Return the first unsent rows in id order, at most `limit` and `MAX_BYTES`."""
         with postgres.translated_errors():
             if self._has_quarantined:
-                self._hold_back(limit)
+                self._cursor.execute(_HOLD_BACK, (self._shard, self._shard, limit))
             self._cursor.execute(_READ, (self._shard, limit, MAX_BYTES))
             rows = self._cursor.fetchall()
         return ports.Window(rows, is_cut=_is_cut(rows, limit), state=self.state())
@@ -160,11 +161,6 @@ class OutboxRows:
         self._check(is_current)
         return int(count)
 
-    def _hold_back(self, limit: int) -> None:
-        with _transaction(self._connection):
-            self._cursor.execute(_LOCK_SHARD, (self._shard,))
-            self._cursor.execute(_HOLD_BACK, (self._shard, limit))
-
     def _check(self, is_ours: int) -> None:
         if not is_ours:
             raise ports.Superseded(f"shard {self._shard} was changed by another relay")
@@ -172,22 +168,10 @@ class OutboxRows:
 
 def release(engine: sqlalchemy.Engine, *, row_id: int) -> int:
     """Let a quarantined row, and those of its sku behind it, be sent after all; return how many rows."""
-    with postgres.translated_errors(), dedicated.connection(engine) as connection, _transaction(connection):
+    with postgres.translated_errors(), dedicated.connection(engine) as connection:
         cursor = connection.cursor()
-        # The relay holds rows back under the same locks: none may be marked that nothing stands before any more.
-        cursor.execute("SELECT FROM relay_shards ORDER BY shard FOR UPDATE")
         cursor.execute(_RELEASE, (row_id,))
         return int(cursor.rowcount)
-
-
-@contextlib.contextmanager
-def _transaction(connection: Any) -> Iterator[None]:
-    connection.autocommit = False
-    try:
-        with connection:
-            yield
-    finally:
-        connection.autocommit = True
 
 
 def _is_cut(rows: Sequence[ports.Row], limit: int) -> bool:
