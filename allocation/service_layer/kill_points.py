@@ -2,7 +2,8 @@
 
 A guarantee that holds under `kill -9` between any two instructions is tested where it is most likely to
 break: between a commit here and a commit there. `ALLOCATION_KILL_POINT=relay.after_commit` ends the
-process when it first gets to that place, `ALLOCATION_KILL_POINT=relay.after_commit:3` the third time.
+process when it first gets to that place, `ALLOCATION_KILL_POINT=relay.after_commit:3` the third time;
+`relay.after_commit:3:stop` halts it there by SIGSTOP, until someone awakens it as a zombie.
 The last log line says so: a test must know that it was this place.
 """
 
@@ -12,7 +13,7 @@ import itertools
 import os
 import signal
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,16 +25,23 @@ _STDERR = 2  # written to without any buffer: nothing comes after
 
 def reached(name: str) -> None:
     """Say that the program is at the place of this name; does not return if a test wants it to die here."""
-    wanted, strikes_at = _wanted()
-    if name == wanted and next(_passes()) == strikes_at:
+    wanted = _wanted()
+    if name == wanted.name and next(_passes()) == wanted.strikes_at:
         os.write(_STDERR, b'{"event": "kill_point.reached", "name": "%s"}\n' % name.encode())
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), wanted.signal)
+
+
+class _Wanted(NamedTuple):
+    name: str
+    strikes_at: int
+    signal: signal.Signals
 
 
 @cache
-def _wanted() -> tuple[str, int]:
-    name, _, count = os.environ.get(VARIABLE, "").partition(":")
-    return name, int(count or 1)
+def _wanted() -> _Wanted:
+    name, _, rest = os.environ.get(VARIABLE, "").partition(":")
+    count, _, how = rest.partition(":")
+    return _Wanted(name, int(count or 1), signal.SIGSTOP if how == "stop" else signal.SIGKILL)
 
 
 @cache

@@ -81,6 +81,13 @@ class Part:
         assert (code, reached) == (-signal.SIGKILL, [name]), self.log.read_text()[-2000:]
         return name
 
+    def await_halt(self) -> str:
+        """Wait until it has halted at its kill point, and return the name of that."""
+        name: str = self.await_line("kill_point.reached")["name"]
+        state = Path(f"/proc/{self.process.pid}/stat")
+        waiting.wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+        return name
+
     def kill(self) -> None:
         """End it at once."""
         self.process.kill()

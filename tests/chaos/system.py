@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 import time
+from concurrent import futures
 from typing import TYPE_CHECKING
 
 import confluent_kafka
@@ -85,6 +87,30 @@ class System:
             with contextlib.suppress(AssertionError):
                 waiting.wait_until(lambda: not part.is_running, deadline_s=_SLICE_S)
         self.note(part.await_kill_point())
+
+    @contextlib.contextmanager
+    def under_load(self, commands: workloads.Workload) -> Iterator[None]:
+        """Send commands for as long as the block takes."""
+        done = threading.Event()
+        with futures.ThreadPoolExecutor(1) as pool:
+            feeding = pool.submit(self._feed, commands, done)
+            try:
+                yield
+            finally:
+                done.set()
+            feeding.result()
+
+    def _feed(self, commands: workloads.Workload, done: threading.Event) -> None:
+        while not done.wait(_SLICE_S):
+            self.send(commands.take(_SLICE))
+
+    def await_progress(self, part: processes.Part, *, batches: int = 1) -> None:
+        """Wait until a worker has handled so many more batches than until now."""
+        enough = len(part.lines("worker.batch")) + batches
+        waiting.wait_until(
+            lambda: len(part.lines("worker.batch")) >= enough or not part.is_running, deadline_s=processes.DEADLINE_S
+        )
+        assert part.is_running, part.log.read_text()[-2000:]
 
     def note(self, reached: str) -> None:
         """Say for the table what has really happened."""

@@ -50,6 +50,8 @@ MIXES = {
     ),
     # Commands of one sku on several partitions, so that two workers want the same product at once.
     "contended": Mix(2, {"elsewhere": 90, "create": 5, "change_elsewhere": 10}, stock=(20, 60)),
+    # A command and the batch that it waits for, on different partitions at the same time.
+    "pairs": Mix(1, {"pair": 1}),
 }  # fmt: skip
 
 
@@ -150,6 +152,12 @@ class Workload:
             return self._draft("change_batch_quantity", fields, key=named or batch[0], why="ahead")
         return self._draft("allocate", self._line(sku), key=sku, why="ahead")
 
+    def _pair(self) -> Draft:
+        """Name a sku whose batch comes next."""
+        sku = self._name("pair")
+        self._due.append((0, self._create(sku)._replace(key=self._random.randbytes(8))))
+        return self._draft("allocate", self._line(sku), key=sku, why="pair")
+
     def _same_again(self) -> Draft:
         return self._random.choice(self._sent)._replace(why="same_again")
 
@@ -180,7 +188,7 @@ class Workload:
     _makers: dict[str, Callable[[Workload], Draft]] = {  # noqa: RUF012 - shared, and never changed
         "allocate": _allocate, "create": _create, "change": _change, "change_elsewhere": _change_elsewhere,
         "elsewhere": _elsewhere, "nameless": _nameless, "ahead": _ahead, "same_again": _same_again,
-        "other_id": _other_id, "id_reused": _id_reused, "rubbish": _rubbish,
+        "other_id": _other_id, "id_reused": _id_reused, "rubbish": _rubbish, "pair": _pair,
     }  # fmt: skip
 
 

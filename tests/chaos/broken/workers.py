@@ -1,0 +1,159 @@
+"""Workers that lack a remedy each."""
+
+# ruff: noqa: SLF001 - what is taken out lies inside
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka
+
+from allocation.adapters.kafka import consumer, placement
+from allocation.adapters.postgres import inbox, locks, positions, repository
+from allocation.service_layer import kill_points, processing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from allocation.adapters.kafka import topics
+    from allocation.service_layer import messages, unit_of_work
+
+_SLOW_S = 0.05
+
+_MOVE_ANYWAY = """
+INSERT INTO positions (topic, next_offset, leader_epoch, last_offset, last_digest, topic_id, partition)
+VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (topic_id, partition) DO UPDATE SET next_offset = excluded.next_offset
+"""
+_LOCK_WHAT_IS_THERE = """
+INSERT INTO locks (name) SELECT name FROM unnest(%s::text[]) AS wanted (name)
+WHERE EXISTS (SELECT FROM products WHERE 'sku:' || sku = name)
+    OR EXISTS (SELECT FROM batches WHERE 'ref:' || reference = name)
+ORDER BY name ON CONFLICT DO NOTHING
+"""
+_READ_WHILE_LOCKING = """
+SELECT p.sku, p.version_number, p.event_sequence,
+    b.reference, b.sku, b.created_quantity, b.eta, b.purchased, b.allocated, b.line_count
+FROM products AS p JOIN batches AS b USING (sku) WHERE p.sku = ANY(%s) ORDER BY p.sku FOR UPDATE OF p
+"""
+
+
+def slow_commit() -> None:
+    """Take time between the work and the commit, so that transactions overlap; by itself this breaks nothing."""
+    original = kill_points.reached
+
+    def reached(name: str) -> None:
+        if name == "worker.before_commit":
+            time.sleep(random.uniform(0, _SLOW_S))
+        original(name)
+
+    kill_points.reached = reached
+
+
+def offset_first() -> None:
+    """Commit the group's offset before the work, and begin there: at most once."""
+    _begin_at_the_groups_offset()
+    original = consumer.GroupConsumer.poll
+
+    def poll(self: consumer.GroupConsumer, max_records: int, *, timeout_s: float) -> Any:
+        records = original(self, max_records, timeout_s=timeout_s)
+        following = {(record.topic, record.partition): record.offset + 1 for record in records}
+        if following:
+            offsets = [confluent_kafka.TopicPartition(*key, offset) for key, offset in following.items()]
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        return records
+
+    consumer.GroupConsumer.poll = poll  # type: ignore[method-assign]
+
+
+def no_position_check() -> None:
+    """Trust the group's offset, and move the position without looking at it."""
+    _begin_at_the_groups_offset()
+
+    def is_fresh(*_: Any) -> bool:
+        return True
+
+    def move(cursor: Any, log: messages.LogPartition, *, new: unit_of_work.Position, **_: Any) -> None:
+        cursor.execute(_MOVE_ANYWAY, (*new, *log))
+
+    processing._is_fresh = is_fresh  # type: ignore[assignment]
+    positions.move = move
+
+
+def at_least_once() -> None:
+    """Have neither position nor inbox: what comes again is handled again."""
+    no_position_check()
+
+    def get(*_: Any) -> None:
+        pass
+
+    inbox.Inbox.get = get  # type: ignore[method-assign,assignment]
+
+
+def no_lock_for_the_unknown() -> None:
+    """Lock only skus and references that exist."""
+    slow_commit()
+    locks._INSERT = _LOCK_WHAT_IS_THERE
+
+
+def read_while_locking() -> None:
+    """Lock the products in the statement that reads their batches, and nothing else."""
+    slow_commit()
+
+    def lock(*_: Any) -> None:
+        pass
+
+    locks.lock = lock  # type: ignore[assignment]
+    original = repository.PostgresProducts.__init__
+
+    def init(self: repository.PostgresProducts, cursor: Any) -> None:
+        original(self, _ReadingWhileLocking(cursor))
+
+    repository.PostgresProducts.__init__ = init  # type: ignore[method-assign]
+
+
+class _ReadingWhileLocking:
+    """A cursor that answers the question for the batches from the statement that asked for the products."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+        self._rows: list[Any] = []
+        self._kept: list[Any] | None = None
+
+    def execute(self, statement: str, parameters: Any = None) -> None:
+        self._kept = None
+        if statement == repository._PRODUCTS:
+            self._cursor.execute(_READ_WHILE_LOCKING, parameters)
+            self._rows = self._cursor.fetchall()
+            self._kept = list({row[0]: row[:3] for row in self._rows}.values())
+        elif statement == repository._BATCHES:
+            _, refs = parameters
+            self._kept = [row[3:] for row in self._rows if row[8] < row[7] or row[3] in refs]
+        else:
+            self._cursor.execute(statement, parameters)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cursor if self._kept is None else self._kept)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+def _begin_at_the_groups_offset() -> None:
+    def place(
+        _key: topics.TopicPartition, topic_id: str, _stored: Any, bounds: topics.Watermarks, committed: int | None
+    ) -> placement.Place:
+        return placement.Place(topic_id, bounds.begin if committed is None else committed, recognise=False)
+
+    placement.place = place  # type: ignore[assignment]
+
+
+VARIANTS: Iterable[Any] = (
+    slow_commit,
+    offset_first,
+    no_position_check,
+    at_least_once,
+    no_lock_for_the_unknown,
+    read_while_locking,
+)
