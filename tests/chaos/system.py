@@ -38,7 +38,7 @@ class System:
     def __init__(self, settings: config.Settings, *, directory: Path, seed: int) -> None:
         self.settings = settings
         self.seed = seed
-        self.log = logs.Log(settings.kafka_bootstrap_servers, settings.topic_prefix)
+        self.log = self.new_log()
         self.tables = observation.Tables(settings.database_url, settings.topic_prefix)
         self.schema_ids = {
             topic: avro.registered_id(settings.schema_registry_url, f"{settings.topic_prefix}{topic}-value")
@@ -51,6 +51,10 @@ class System:
         self._directory = directory
         self._numbers = itertools.count(1)
         self._parts: list[processes.Part] = []
+
+    def new_log(self) -> logs.Log:
+        """Return the topics for a client that has never seen them before."""
+        return logs.Log(self.settings.kafka_bootstrap_servers, self.settings.topic_prefix)
 
     def workload(self, mix: str) -> workloads.Workload:
         """Return a stream of commands for the seed of this run."""
@@ -125,6 +129,13 @@ class System:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self._state(ends)}") from None
 
+    def drain_topics(self, *topics: str) -> None:
+        """Wait until what was sent to these topics is handled."""
+        ends = self.log.ends(topics)
+        waiting.wait_until(
+            lambda: all(self.handled().get(log, 0) >= end for log, end in ends.items()), deadline_s=DRAIN_DEADLINE_S
+        )
+
     def is_drained(self, ends: Mapping[tuple[str, int], int], *, parked: bool = True) -> bool:
         """Tell whether the logs are handled up to these ends, and nothing waits or is unsent."""
         handled = self.handled()
@@ -140,6 +151,12 @@ class System:
             (topic.removeprefix(prefix), partition): next_offset
             for topic, partition, next_offset in self.tables.rows("SELECT topic, partition, next_offset FROM positions")
         }
+
+    def kill_all(self) -> None:
+        """End all parts at once."""
+        for part in self._parts:
+            if part.is_running:
+                part.kill()
 
     def stop(self) -> None:
         """Stop all parts in order; each must end well."""
@@ -171,9 +188,7 @@ class System:
 
     def close(self) -> None:
         """End everything that still runs, and free what the services keep."""
-        for part in self._parts:
-            if part.is_running:
-                part.kill()
+        self.kill_all()
         self.tables.close()
         client = admin.AdminClient({"bootstrap.servers": self.settings.kafka_bootstrap_servers})
         known = client.list_topics(timeout=10).topics

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import confluent_kafka
 
 from allocation.adapters.kafka import errors
-from allocation.service_layer import ports
+from allocation.service_layer import kill_points, ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,6 +109,7 @@ class FencedProducer:
             msg = f"Kafka at {self._servers} does not let this producer go on: {error.__cause__ or error}"
             raise Fenced(msg) from error
         self._check(deliveries, expected=len(outgoing))
+        kill_points.reached("bridge.before_commit")
         self._commit(producer, deliveries.delivered[0])
 
     def close(self) -> None:

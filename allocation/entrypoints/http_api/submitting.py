@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from allocation.entrypoints.http_api import hands, parts
-from allocation.service_layer import messages, ports, reading
+from allocation.service_layer import kill_points, messages, ports, reading
 
 if TYPE_CHECKING:
     from allocation import views
@@ -96,6 +96,7 @@ class Submitter:
                 at = await self._send(message, deadline)
             except ports.DependencyDown as error:
                 return Untaken(commandid, str(error))
+            kill_points.reached("api.after_produce")
             outcome = await _until(deadline, arrival)
         return Pending(commandid, at) if outcome is None else _answer(outcome, digest)
 

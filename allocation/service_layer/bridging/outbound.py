@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from allocation.service_layer import external_events, messages
+from allocation.service_layer import external_events, kill_points, messages
 from allocation.service_layer import ports as outside
 from allocation.service_layer.bridging import perseverance, ports, starting_points
 
@@ -97,6 +97,7 @@ class Outbound:
         began = time.monotonic()
         wanted = [(index, announcement) for index, announcement in self._announcements(records)]
         delivered = self._deliver([announcement for _, announcement in wanted], stopping)
+        kill_points.reached("bridge.after_delivery")
         passed = records if delivered == len(wanted) else records[: wanted[delivered][0]]
         next_offsets = {record.partition: record.offset + 1 for record in passed}
         perseverance.keep_trying(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from allocation.service_layer import kill_points
 from allocation.service_layer import ports as outside
 from allocation.service_layer.bridging import perseverance, ports
 
@@ -82,7 +83,9 @@ class Pending:
         if not self._started:
             self.start()
         self._group = self._group or tuple(self._next_group())
+        kill_points.reached("bridge.before_forward")
         self._forwarder.send(self._group)
+        kill_points.reached("bridge.after_forward")
         log.info("bridge.inbound.forwarded", messages=len(self._group), duration_ms=_ms_since(began))
         self.bytes -= sum(map(_size, self._group))
         self._group = ()

@@ -94,23 +94,35 @@ class Tables:
     """The database by plain SQL."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._connection = psycopg2.connect(url.replace("+psycopg2", ""))
-        self._connection.autocommit = True
+        self._url = url.replace("+psycopg2", "")
+        self._connect()
         self._prefix = prefix
 
     def close(self) -> None:
         self._connection.close()
 
     def rows(self, statement: str) -> list[Any]:
-        """Return what a statement gives."""
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-            return list(cursor.fetchall())
+        """Return what a statement gives; asks again where the server went away."""
+        try:
+            return self._rows(statement)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            self._connection.close()
+            self._connect()
+            return self._rows(statement)
 
     def execute(self, statement: str) -> None:
         """Run a statement."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
+
+    def _connect(self) -> None:
+        self._connection = psycopg2.connect(self._url)
+        self._connection.autocommit = True
+
+    def _rows(self, statement: str) -> list[Any]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
 
     def at(self, topic: str, partition: int, offset: int) -> At:
         return (topic.removeprefix(self._prefix), partition, offset)

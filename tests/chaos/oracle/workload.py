@@ -50,6 +50,7 @@ MIXES = {
     ),
     # Commands of one sku on several partitions, so that two workers want the same product at once.
     "contended": Mix(2, {"elsewhere": 90, "create": 5, "change_elsewhere": 10}, stock=(20, 60)),
+    "plenty": Mix(3, {"allocate": 1}, stock=(10**6, 10**6)),
     # A command and the batch that it waits for, on different partitions at the same time.
     "pairs": Mix(1, {"pair": 1}),
 }  # fmt: skip
@@ -60,6 +61,7 @@ class Workload:
 
     def __init__(self, *, seed: int, mix: str, schema_ids: dict[str, int], wait_for_nothing: bool = False) -> None:
         self._random = random.Random(seed)
+        self._name_of_mix = mix
         self._mix = MIXES[mix]
         self._ids = schema_ids
         self._wait_for_nothing = wait_for_nothing
@@ -99,7 +101,7 @@ class Workload:
 
     def _name(self, what: str) -> str:
         self._numbers += 1
-        return f"{what}-{self._numbers}"
+        return f"{self._name_of_mix}-{what}-{self._numbers}"
 
     def _create(self, sku: str | None = None) -> Draft:
         sku = sku or self._sku()
