@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import allocation
-from allocation.entrypoints.cli import failures, producing, services, setup, stack, status, tailing, verifying
+from allocation.entrypoints.cli import demo, failures, producing, services, setup, stack, status, tailing, verifying
 
 app = typer.Typer(
     name="allocation",
@@ -45,6 +45,7 @@ _STACK = "Local stack"
 app.command(rich_help_panel=_STACK)(stack.up)
 app.command(rich_help_panel=_STACK)(stack.down)
 app.command(rich_help_panel=_STACK)(stack.env)
+app.command(rich_help_panel=_STACK)(demo.demo)
 
 _INSTALLATION = "Installation"
 app.command(rich_help_panel=_INSTALLATION)(setup.init)

@@ -40,7 +40,7 @@ def verify(
     2: it cannot be told.
     """
     began = time.monotonic()
-    report = _compare(starting.settings(), keep=max_findings)
+    report = compare(starting.settings(), keep=max_findings)
     took_s = time.monotonic() - began
     if as_json:
         typer.echo(json.dumps(as_dict(report, took_s=took_s), indent=2))
@@ -50,6 +50,23 @@ def verify(
         show(report, console.Console(highlight=False), took_s=took_s)
     if report.total:
         raise typer.Exit(DISAGREE)
+
+
+def compare(settings: config.Settings, *, keep: int) -> verification.Report:
+    """Run the comparison with a progress bar; ends the program where it cannot be told."""
+    from allocation import bootstrap  # noqa: PLC0415 - see above
+    from allocation.service_layer.operations.verify import sources  # noqa: PLC0415 - see above
+
+    try:
+        with bootstrap.verification(settings) as verification, progress_bar() as on_progress:
+            return verification.run(keep=keep, on_progress=on_progress)
+    except sources.CannotVerify as error:
+        _give_up(str(error))
+    except Exception as error:
+        failure = failures.explain(error)
+        if failure is None:
+            raise
+        _give_up(failure.sentence)
 
 
 def show(report: verification.Report, console: rich.console.Console, *, took_s: float) -> None:
@@ -102,22 +119,6 @@ def progress_bar() -> Iterator[ports.Progress]:
     with progress.Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("database")
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
-
-
-def _compare(settings: config.Settings, *, keep: int) -> verification.Report:
-    from allocation import bootstrap  # noqa: PLC0415 - see above
-    from allocation.service_layer.operations.verify import sources  # noqa: PLC0415 - see above
-
-    try:
-        with bootstrap.verification(settings) as verification, progress_bar() as on_progress:
-            return verification.run(keep=keep, on_progress=on_progress)
-    except sources.CannotVerify as error:
-        _give_up(str(error))
-    except Exception as error:
-        failure = failures.explain(error)
-        if failure is None:
-            raise
-        _give_up(failure.sentence)
 
 
 def _give_up(sentence: str) -> NoReturn:

@@ -11,14 +11,14 @@ class Check(enum.Enum):
     """One comparison; the value is what it establishes."""
 
     POSITIONS = "stored positions lie within their logs"
-    JOURNAL = "the journal covers every handled record once, and is on its topic"
-    COMMANDS = "every command was handled, refused, parked, or is a duplicate"
-    DEAD_LETTERS = "what was refused is a dead letter once, as it came"
-    EVENTS = "the events of each sku are complete, unique and in order"
-    CAUSES = "events follow from handled commands, and outcomes from events"
-    LINES = "the events, replayed, give the order lines"
-    BATCHES = "no batch is oversold, and its totals are those of its lines"
-    STOCK = "batches and quantities follow from the commands"
+    JOURNAL = "every handled record is journaled once"
+    COMMANDS = "every command has exactly one outcome"
+    DEAD_LETTERS = "every refused command is one, as it came"
+    EVENTS = "complete, unique, in order for each sku"
+    CAUSES = "events follow from handled commands"
+    LINES = "the events, replayed, give these lines"
+    BATCHES = "none oversold; totals match its lines"
+    STOCK = "batches and quantities follow commands"
     VERSIONS = "version numbers count the changes"
 
     @property

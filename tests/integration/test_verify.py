@@ -1,0 +1,192 @@
+"""`verify` against a real database and real topics, at rest, changed by SQL, and while everything goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from allocation import bootstrap
+from allocation.adapters.kafka import log_reader, producer
+from allocation.service_layer import messages
+from allocation.service_layer.operations.verify import sources
+from tests.e2e import parts
+from tests.integration import settled
+
+if TYPE_CHECKING:
+    from allocation import config
+    from allocation.service_layer.operations.verify import verification
+
+STOCK: list[settled.Given] = [
+    ("CreateBatch", {"ref": "early", "sku": "CHAIR", "qty": 10, "eta": None}, "stock-1"),
+    ("CreateBatch", {"ref": "late", "sku": "CHAIR", "qty": 4, "eta": None}, "stock-2"),
+]
+ORDERS: list[settled.Given] = [
+    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),
+    ("Allocate", {"orderid": "o2", "sku": "CHAIR", "qty": 3}, "order-2"),
+    ("Allocate", {"orderid": "o3", "sku": "CHAIR", "qty": 9}, "order-3"),  # out of stock
+    ("Allocate", {"orderid": "o4", "sku": "CHAIR", "qty": -9}, "order-4"),  # refused
+    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),  # a duplicate
+    ("Allocate", {"orderid": "o5", "sku": "CHAIR", "qty": 1}, "order-1"),  # another's id
+    ("Allocate", {"orderid": "o6", "sku": "LAMP", "qty": 1}, "order-6"),  # waits
+]
+SHRINK: settled.Given = ("ChangeBatchQuantity", {"batchref": "early", "qty": 5, "sku": "CHAIR"}, "shrink")
+
+
+@pytest.fixture
+def filled(initialised: config.Settings) -> config.Settings:
+    """An installation at rest: every outcome there is, one line moved by a shrunken batch, one command waiting."""
+    patient = initialised.model_copy(update={"grace_s": 600.0})
+    with settled.running(patient):
+        for seen, given in ((2, STOCK), (9, ORDERS), (10, [SHRINK])):
+            settled.send(patient, given)
+            settled.wait_until_settled(patient, seen=seen, parked=int(seen > 2))
+    return patient
+
+
+def verify(settings: config.Settings) -> verification.Report:
+    with bootstrap.verification(settings) as verification:
+        return verification.run(keep=5, on_progress=lambda _what, _done, _total: None)
+
+
+def findings(settings: config.Settings) -> list[str]:
+    return [f"{one.check.title}: {one.subject} {one.text}" for one in verify(settings).findings]
+
+
+def test_an_installation_at_rest_agrees_and_whatever_sql_changes_in_it_is_named(filled: config.Settings) -> None:
+    report = verify(filled)
+    assert report.findings == []
+    assert report.notes == {"commands that wait": 1}
+    counts = {check.title: count for check, count in report.compared.items()}
+    assert (counts["commands"], counts["dead letters"], counts["events"], counts["lines"]) == (10, 2, 5, 2)
+
+    for statement, finding in (
+        (
+            "UPDATE order_lines SET batchref = 'late', place = 7 WHERE orderid = 'o1'",
+            "lines: order o1, 3 of CHAIR is in batch late in the database, and in batch early by the events",
+        ),
+        (
+            "DELETE FROM order_lines WHERE orderid = 'o2'",
+            "lines: order o2, 3 of CHAIR is in batch late by the events, and in none in the database",
+        ),
+        (
+            "UPDATE batches SET allocated = allocated - 1 WHERE reference = 'early'",
+            "batches: batch early counts 2 allocated, and its lines need 3",
+        ),
+        (
+            "UPDATE batches SET purchased = 10 WHERE reference = 'early'",
+            "stock: batch early holds 10 in the database, and 5 by the last command about it",
+        ),
+        (
+            "UPDATE products SET version_number = version_number + 1",
+            "versions: CHAIR has version 8, and 7 changes by commands and events",
+        ),
+        (
+            "DELETE FROM inbox WHERE id = 'order-4'",
+            "was refused, but the inbox does not know it",
+        ),
+        (
+            "DELETE FROM parked",
+            "command order-6: was parked, but is so no more, and nothing says how that ended",
+        ),
+        (
+            "UPDATE positions SET next_offset = next_offset + 9 WHERE topic LIKE '%create_batch'",
+            "was the topic truncated?",
+        ),
+        (
+            "DELETE FROM journal WHERE entries::text LIKE '%change_batch_quantity%'",
+            "command shrink: was passed over: the journal does not name it",
+        ),
+    ):
+        with settled.copied(filled, statement) as changed:
+            found = findings(changed)
+            assert any(finding in text for text in found), (statement, found)
+
+
+def test_an_event_that_is_lost_in_the_outbox_or_twice_on_its_topic_is_named(initialised: config.Settings) -> None:
+    settled.send(initialised, [*STOCK, *ORDERS[:2]])
+    with settled.running(initialised):
+        settled.wait_until_settled(initialised, seen=4)
+    assert findings(initialised) == []
+    topic = bootstrap.topic_names(initialised).line_allocated
+    clients = bootstrap.kafka_clients(initialised)
+    first = next(iter(log_reader.LogReader(clients).read([topic])))
+    again = messages.OutboxMessage(topic, first.key, first.value, first.headers)
+    with producer.Producer(clients) as kafka:
+        second = kafka.send(again)
+    (text,) = findings(initialised)
+    assert text.startswith(f"events: {topic}/{first.partition}/{second.offset} event 1 of CHAIR is there twice: id ")
+
+
+def test_unsent_events_count_and_a_deleted_one_is_a_gap(initialised: config.Settings) -> None:
+    settled.send(initialised, [*STOCK, *ORDERS[:2]])
+    with settled.running(initialised, is_relaying=False):
+        settled.wait_until_settled(initialised, seen=4, is_relayed=False)
+    report = verify(initialised)
+    assert report.findings == []
+    assert report.notes["messages in the outbox, not sent yet"] > 2
+    with settled.copied(initialised, "DELETE FROM outbox WHERE headers LIKE '%order-1%'") as changed:
+        assert "events: CHAIR event 1 is neither on a topic nor in the outbox" in findings(changed)
+
+
+def test_a_system_that_goes_on_working_agrees_all_the_time(initialised: config.Settings) -> None:
+    orders: list[settled.Given] = [
+        ("Allocate", {"orderid": f"o{number}", "sku": "CHAIR", "qty": 1 + number % 3}, f"order-{number}")
+        for number in range(2000)
+    ]
+    shrinking: list[settled.Given] = [
+        ("ChangeBatchQuantity", {"batchref": "big", "qty": 1000 - number, "sku": "CHAIR"}, f"shrink-{number}")
+        for number in range(200)
+    ]
+    stock: settled.Given = ("CreateBatch", {"ref": "big", "sku": "CHAIR", "qty": 1000, "eta": None}, "stock")
+    with settled.running(initialised):
+        settled.send(initialised, [stock, *STOCK])
+        settled.send(initialised, orders)
+        while shrinking:
+            assert findings(initialised) == []
+            settled.send(initialised, shrinking[:40])
+            del shrinking[:40]
+        settled.wait_until_settled(initialised, seen=2203)
+    assert findings(initialised) == []
+
+
+def test_topics_that_the_database_does_not_know_cannot_be_compared(filled: config.Settings) -> None:
+    with (
+        settled.copied(filled, "UPDATE positions SET topic_id = topic_id || '-before'") as changed,
+        pytest.raises(sources.CannotVerify, match="is one in another topic"),
+    ):
+        verify(changed)
+
+
+def command_line(settings: config.Settings, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "allocation", "verify", *options],
+        env=os.environ | parts.environment(settings),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_says_by_its_exit_code_whether_all_agree(filled: config.Settings) -> None:
+    clean = command_line(filled)
+    assert (clean.returncode, clean.stderr) == (0, "")
+    assert "Commands, database and topics agree" in clean.stdout
+
+    with settled.copied(filled, "UPDATE order_lines SET batchref = 'late', place = 7 WHERE orderid = 'o1'") as changed:
+        broken = command_line(changed, "--max-findings", "1")
+        assert broken.returncode == 1
+        assert "lines: order o1, 3 of CHAIR is in batch late in the database" in broken.stdout
+        answer = json.loads(command_line(changed, "--json").stdout)
+        assert answer["agree"] is False
+        assert answer["checks"]["lines"]["findings"] == 1
+        assert answer["findings"][0]["subject"] == "order o1, 3 of CHAIR"
+
+    nowhere = filled.model_copy(update={"database_url": "postgresql+psycopg2://allocation@127.0.0.1:1/allocation"})
+    unknown = command_line(nowhere)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr.startswith("allocation: the database does not answer")
