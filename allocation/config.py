@@ -75,7 +75,7 @@ class Settings(pydantic_settings.BaseSettings):
     log_format: Literal["auto", "json", "console"] = pydantic.Field(
         "auto", description="auto: console on a terminal, else JSON"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = pydantic.Field("info", description="what is logged")
 
     @pydantic.field_validator("database_url")
     @classmethod
