@@ -144,7 +144,9 @@ class GroupConsumer:
     def _is_wanted(self, key: Key, offset: int) -> bool:
         if key in self._unplaced or key in self._diverged:
             return False
-        expected = self._expected[key]
+        expected = self._expected.get(key)
+        if expected is None:  # revoked by the call that fetched what follows it
+            return False
         if offset < expected:
             self._look_again(key)
             return False
