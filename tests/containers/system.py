@@ -42,6 +42,12 @@ def user(service: str) -> str:
     return _inspect(service, "{{.Config.User}}")
 
 
+def verify() -> subprocess.CompletedProcess[str]:
+    """Compare commands, database and events with the service's own command, inside the stack."""
+    command = ("docker", "exec", _container("worker"), "allocation", "verify")
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
 def kill(*services: str) -> None:
     """End the services as a crash does."""
     _docker("kill", "--signal", "KILL", *map(_container, services))

@@ -42,6 +42,8 @@ def test_everything_killed_and_started_again_goes_on_with_its_data(unique: str, 
     assert system.call("GET", f"/allocations/{before}").json()[0]["batchref"] == ref
     system.call("POST", "/allocate", orderid=after, sku=sku, qty=6)
     assert kafka_events.wait_for("line_allocated", orderid=after).fields["batchref"] == ref
+    verified = system.verify()
+    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def _schema_ids() -> dict[str, int | None]:
