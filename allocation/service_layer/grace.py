@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import structlog
+
+from allocation.service_layer import ports
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from allocation.service_layer import messages, processing, unit_of_work
+
+log = structlog.get_logger()
 
 
 class WaitingRoom(Protocol):
@@ -30,6 +36,13 @@ class WaitingRoom(Protocol):
         """Return how far each log is handled."""
 
 
+class Processing(Protocol):
+    """Ends what is overdue."""
+
+    def expire(self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime) -> processing.Report:
+        """Refuse these commands if their grace ended by then and they still wait."""
+
+
 Ends = Callable[[], "Mapping[messages.LogPartition, int]"]  # of the `create_batch` logs, as they are now
 
 
@@ -43,24 +56,41 @@ class Grace:
 
     LIMIT = 500  # commands refused in one transaction
 
-    def __init__(self, *, room: WaitingRoom, ends: Ends, processor: processing.Processor) -> None:
+    def __init__(self, *, room: WaitingRoom, ends: Ends, processor: Processing) -> None:
         self._room = room
         self._ends = ends
         self._processor = processor
         self._barrier: _Barrier | None = None
 
-    def check(self) -> processing.Report | None:
-        """Do one step: see whether any grace is over, or refuse what is overdue; blocks for one transaction."""
+    def check(self) -> Sequence[processing.Report]:
+        """Do one step: see whether any grace is over, or refuse what is overdue; blocks for one transaction.
+
+        Raises `Retryable`; a command that fails in another way stays where it is, and stops no other.
+        """
         if self._barrier is None:
             now = self._room.now()
             if self._room.overdue(now, limit=1):
                 self._barrier = _Barrier(now, self._ends())
-            return None
+            return ()
         if not self._is_passed(self._barrier):
-            return None
+            return ()
         expired_at, self._barrier = self._barrier.expired_at, None
         overdue = self._room.overdue(expired_at, limit=self.LIMIT)
-        return self._processor.expire(overdue, expired_at=expired_at) if overdue else None
+        return self._expire(overdue, expired_at) if overdue else ()
+
+    def _expire(self, overdue: Sequence[unit_of_work.ParkedCommand], expired_at: datetime) -> list[processing.Report]:
+        try:
+            return [self._processor.expire(overdue, expired_at=expired_at)]
+        except ports.Retryable:
+            raise
+        except Exception:  # a bug; it is told again and again until it is mended
+            if len(overdue) == 1:
+                record = overdue[0].message.record
+                where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+                log.exception("worker.grace_failed", **where, queue=overdue[0].queue)
+                return []
+            middle = len(overdue) // 2
+            return [*self._expire(overdue[:middle], expired_at), *self._expire(overdue[middle:], expired_at)]
 
     def _is_passed(self, barrier: _Barrier) -> bool:
         handled = self._room.next_offsets()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -77,6 +77,7 @@ class Worker:
         self._braked_for: str | None = None
         self._housekeeping_at = 0.0
         self._failures = 0
+        self._ends: deque[messages.LogEnd] = deque()
 
     def run(self, stopping: threading.Event) -> None:
         """Work until the event is set; the batch in hand is finished first."""
@@ -152,10 +153,11 @@ class Worker:
             return
         self._housekeeping_at = now + HOUSEKEEPING_INTERVAL_S
         self._brakes.look()
-        for end in self._consumer.take_ends():
-            self._processor.pass_over(end)
-        report = self._grace.check()
-        if report is not None:
+        self._ends.extend(self._consumer.take_ends())
+        while self._ends:  # each is told only once: it is kept until the database has it
+            self._processor.pass_over(self._ends[0])
+            self._ends.popleft()
+        for report in self._grace.check():
             log.info("worker.grace_over", **report.outcomes, events=report.events)
 
     def _back_off(self, error: ports.Retryable) -> None:

@@ -80,7 +80,8 @@ class GroupConsumer:
         first = self._consumer.poll(timeout_s)
         if first is None:
             return ()
-        return self._records([first, *self._consumer.consume(max_records - 1, 0)])
+        records = self._records([first])  # before the next call, which may take its partition away
+        return [*records, *self._records(self._consumer.consume(max_records - 1, 0))]
 
     def keep_alive(self, duration_s: float) -> None:
         """Stay in the group for a while without taking anything."""
@@ -129,7 +130,7 @@ class GroupConsumer:
         """Leave the group, so that others take over at once (a static member keeps its place)."""
         self._consumer.close()
 
-    def _records(self, fetched: Iterable[Any]) -> Sequence[messages.Record]:
+    def _records(self, fetched: Iterable[Any]) -> list[messages.Record]:
         records = []
         for message in fetched:
             error = message.error()
@@ -202,6 +203,7 @@ class GroupConsumer:
 
     def _take_place(self, key: Key, where: placement.Place | placement.Misfit) -> None:
         self._unplaced.discard(key)
+        self._to_recognise.discard(key)
         if isinstance(where, placement.Misfit):
             self.set_aside(*key, where.problem)
             return

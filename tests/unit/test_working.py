@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+
+from allocation.domain import commands
+from allocation.service_layer import brakes, envelopes, failure_policy, grace, messages, ports, processing, working
+from tests import builders, installations
+from tests.fakes import serde
+from tests.fakes import unit_of_work as fakes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+VALUES = serde.FakeSerde()
+LOG = messages.LogPartition("id of allocate", 0)
+
+
+class FakeConsumer:
+    """Hands out what is given, then ends the run; notes what it is told."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self.rebalances = 0
+        self.arriving: deque[Sequence[messages.Record] | Exception] = deque()
+        self.ends: list[messages.LogEnd] = []
+        self.sizes: list[int] = []
+        self.committed: list[int] = []
+        self.pauses: list[float] = []
+        self.placed_again = 0
+        self.aside: list[tuple[str, int]] = []
+        self.on_pause: Callable[[], None] = lambda: None
+
+    def poll(self, max_records: int, *, timeout_s: float) -> Sequence[messages.Record]:  # noqa: ARG002
+        self.sizes.append(max_records)
+        if not self.arriving:
+            self._stopping.set()
+            return ()
+        arrived = self.arriving.popleft()
+        if isinstance(arrived, Exception):
+            raise arrived
+        return arrived
+
+    def keep_alive(self, duration_s: float) -> None:
+        self.pauses.append(duration_s)
+        self.on_pause()
+
+    def place_again(self) -> None:
+        self.placed_again += 1
+
+    def set_aside(self, topic: str, partition: int, problem: str) -> None:  # noqa: ARG002
+        self.aside.append((topic, partition))
+
+    def take_ends(self) -> Iterable[messages.LogEnd]:
+        ends, self.ends = self.ends, []
+        return ends
+
+    def commit(self, records: Iterable[messages.Record]) -> None:
+        self.committed.extend(record.offset for record in records)
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self.consumer = FakeConsumer(self.stopping)
+        self.database = fakes.FakeDatabase()
+        self.processor = installations.a_processor(self.database.begin)
+        self.outbox_rows = 0
+        self.ends_known: dict[messages.LogPartition, int] = {}
+
+    def run(self, policy: Any = None, *, batch_size: int = 100) -> None:
+        worker = working.Worker(
+            consumer=self.consumer,
+            processor=self.processor,
+            policy=policy or failure_policy.FailurePolicy(self.processor, max_retries=0),
+            grace=grace.Grace(
+                room=fakes.FakeWaitingRoom(self.database), ends=lambda: self.ends_known, processor=self.processor
+            ),
+            brakes=brakes.Brakes(
+                circuit=brakes.Circuit(limit=0.5),
+                outbox_limit=10,
+                outbox_rows=lambda limit: min(limit, self.outbox_rows),
+            ),
+            batch_size=brakes.BatchSize(batch_size),
+        )
+        worker.run(self.stopping)
+
+    def arrive(self, *given: commands.Command) -> list[messages.Record]:
+        records = [a_record(command, offset) for offset, command in enumerate(given)]
+        self.consumer.arriving.append(records)
+        return records
+
+
+def a_record(command: commands.Command, offset: int) -> messages.Record:
+    name = type(command).__name__
+    value = VALUES.serialize(name, envelopes.command_fields(command))
+    return builders.a_record(value, topic=installations.NAMES.commands[name], offset=offset)
+
+
+@pytest.fixture
+def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setattr(working, "HOUSEKEEPING_INTERVAL_S", -1)  # at every turn
+    return Scene()
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[structlog.types.EventDict]]:
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def events_of(logged: list[structlog.types.EventDict]) -> list[str]:
+    return [line["event"] for line in logged]
+
+
+def test_offsets_are_committed_once_the_database_has_the_effect(
+    scene: Scene, logged: list[structlog.types.EventDict]
+) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1), commands.Allocate("o1", "NO", 1))
+    scene.run()
+    assert scene.consumer.committed == [0, 1]
+    [line] = [line for line in logged if line["event"] == "worker.batch"]
+    assert (line["records"], line["handled"], line["waited"], line["events"]) == (2, 1, 1, 0)
+
+
+def test_a_conflict_is_tried_again_after_a_short_while(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.database.failures = [ports.Retryable("a conflict")] * 3
+    scene.run()
+    assert scene.consumer.committed == [0]
+    assert len(scene.consumer.pauses) == 3
+    assert all(pause < 1 for pause in scene.consumer.pauses)
+
+
+def test_an_outage_of_any_length_is_waited_out(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.database.failures = [ports.DependencyDown("no database") for _ in range(2000)]
+    scene.run()
+    assert scene.consumer.committed == [0]
+    assert len(scene.consumer.pauses) == 2000
+    assert min(scene.consumer.pauses[10:]) >= 2.5
+    assert max(scene.consumer.pauses) <= 5
+
+
+def test_after_an_outage_pauses_are_short_again(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.consumer.arriving.extend(ports.DependencyDown("no Kafka") for _ in range(12))
+    scene.arrive(commands.CreateBatch("b2", "LAMP", 1))
+    scene.consumer.arriving.append(ports.DependencyDown("no Kafka"))
+    scene.run()
+    assert scene.consumer.pauses[-2] > 2
+    assert scene.consumer.pauses[-1] < 0.1
+
+
+def test_records_that_may_be_anothers_after_a_rebalance_are_let_go(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.database.failures = [ports.DependencyDown("no database")]
+
+    def rebalance() -> None:
+        scene.consumer.rebalances += 1
+
+    scene.consumer.on_pause = rebalance
+    scene.run()
+    assert scene.consumer.placed_again == 1
+    assert (scene.consumer.committed, scene.database.commits) == ([], 0)
+
+
+def test_a_stop_during_an_outage_lets_the_records_go(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.database.failures = [ports.DependencyDown("no database")] * 5
+    scene.consumer.on_pause = scene.stopping.set
+    scene.run()
+    assert (len(scene.consumer.pauses), scene.consumer.placed_again, scene.consumer.committed) == (1, 1, [])
+
+
+def test_a_stop_lets_the_batch_in_hand_be_finished(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.arrive(commands.CreateBatch("b2", "LAMP", 1))
+    process = scene.processor.process
+
+    class StopsMeanwhile:
+        def process(self, records: Sequence[messages.Record], **_: object) -> list[processing.Report]:
+            scene.stopping.set()
+            return [process(records)]
+
+    scene.run(StopsMeanwhile())
+    assert scene.consumer.committed == [0]
+    assert scene.database.commits == 1
+
+
+def test_a_conflict_that_never_ends_becomes_a_fault(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    told: list[bool] = []
+
+    class AlwaysInConflict:
+        def process(self, _: Sequence[messages.Record], *, conflicts_are_faults: bool) -> list[processing.Report]:
+            told.append(conflicts_are_faults)
+            if conflicts_are_faults:
+                return []
+            raise ports.Retryable("a conflict")
+
+    scene.run(AlwaysInConflict())
+    assert told == [*[False] * 20, True]
+
+
+def test_a_log_that_diverged_is_left_alone_and_the_others_go_on(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1), commands.Allocate("o1", "LAMP", 1))
+    scene.consumer.arriving.append(
+        [a_record(commands.Allocate("o9", "LAMP", 1), 1), a_record(commands.CreateBatch("b2", "LAMP", 1), 1)]
+    )
+    scene.run()
+    assert scene.consumer.aside == [("allocate", 0)]
+    assert {batch.reference for batch in scene.database.state.products["LAMP"].batches} == {"b1", "b2"}
+    assert scene.consumer.committed == [0, 1, 1]
+    assert scene.consumer.placed_again == 0
+
+
+def test_a_batch_of_nothing_but_a_diverged_log_is_dropped(scene: Scene) -> None:
+    scene.arrive(commands.Allocate("o1", "LAMP", 1))
+    scene.arrive(commands.Allocate("o9", "LAMP", 1))
+    scene.run()
+    assert (scene.consumer.aside, scene.consumer.committed) == ([("allocate", 0)], [0])
+
+
+def test_the_ends_of_logs_are_passed_over_to(scene: Scene) -> None:
+    scene.consumer.ends = [messages.LogEnd("allocate", LOG, 0, 2)]
+    scene.run()
+    assert scene.database.state.positions[LOG].next_offset == 2
+
+
+def test_an_end_is_not_forgotten_when_the_database_is_down(scene: Scene) -> None:
+    scene.consumer.ends = [
+        messages.LogEnd("allocate", LOG, 0, 2),
+        messages.LogEnd("allocate", LOG._replace(partition=1), 0, 3),
+    ]
+    scene.database.failures = [ports.DependencyDown("no database")] * 2
+    scene.run()
+    assert [position.next_offset for position in scene.database.state.positions.values()] == [2, 3]
+
+
+def test_commands_whose_grace_is_over_are_refused_in_between(
+    scene: Scene, logged: list[structlog.types.EventDict]
+) -> None:
+    scene.arrive(commands.Allocate("o1", "LAMP", 1))
+    scene.consumer.arriving.extend([(), (), ()])
+    scene.consumer.on_pause = scene.stopping.set
+    begin = scene.database.begin
+
+    def later() -> fakes.FakeUnitOfWork:
+        uow = begin()
+        scene.database.now = builders.NOW.replace(hour=23)
+        return uow
+
+    scene.processor = installations.a_processor(later)
+    scene.run()
+    assert [line["expired"] for line in logged if line["event"] == "worker.grace_over"] == [1]
+    assert scene.database.state.parked == []
+
+
+def test_a_full_outbox_stops_the_worker_until_there_is_room(
+    scene: Scene, logged: list[structlog.types.EventDict]
+) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.outbox_rows = 10
+
+    def drain() -> None:
+        assert scene.consumer.sizes == []
+        scene.outbox_rows -= 1
+
+    scene.consumer.on_pause = drain
+    scene.run()
+    assert scene.consumer.committed == [0]
+    assert len(scene.consumer.pauses) == 2
+    assert events_of(logged)[:2] == ["worker.stands_still", "worker.goes_on"]
+
+
+def test_a_batch_that_fails_is_followed_by_smaller_ones(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.consumer.arriving.append(())
+    scene.database.failures = [ports.Retryable("a conflict")] * 3
+    scene.run(batch_size=100)
+    assert scene.consumer.sizes[:2] == [100, 24]
