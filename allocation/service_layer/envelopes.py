@@ -126,11 +126,22 @@ class Envelopes:
             sku=event.sku,
         )
 
-    def dead_letter(self, message: messages.Message, *, reason: str, error: str) -> messages.OutboxMessage:
-        """Wrap a refused message as it came, with the reason added to its headers."""
+    def dead_letter(
+        self, message: messages.Message, *, reason: str, error: str, error_class: str = "", time: datetime | None = None
+    ) -> messages.OutboxMessage:
+        """Wrap a refused message as it came, with the reason added to its headers.
+
+        The topic's id is there too: for a message without one of its own, it is a part of its identity.
+        """
         record = message.record
+        more = {
+            "dead_letter_class": error_class.encode(),
+            "dead_letter_time": _rfc3339(time) if time else b"",
+            "dead_letter_topic_id": record.topic_id.encode(),
+        }
         headers = (
             *(header for header in record.headers if not header[0].startswith("dead_letter_")),
+            *(header for header in more.items() if header[1]),
             ("dead_letter_reason", reason.encode()),
             ("dead_letter_error", error.encode(errors="backslashreplace")),
             ("dead_letter_topic", record.topic.encode()),

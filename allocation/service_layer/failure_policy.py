@@ -69,8 +69,8 @@ class FailurePolicy:
         except Exception as last:
             if passing.is_for_caller(last):
                 raise
-            log.error("worker.message_set_aside", **where, error=_sentence(last))  # noqa: TRY400 - its trace was logged above
-            return self._processor.set_aside(record, error=_sentence(last))
+            log.error("worker.message_set_aside", **where, error=sentence(last))  # noqa: TRY400 - its trace was logged above
+            return self._processor.set_aside(record, error=sentence(last))
 
     def _again(self, record: messages.Record, passing: _Passing) -> processing.Report:
         for attempt in stamina.retry_context(
@@ -95,7 +95,7 @@ class _Passing:
         return isinstance(error, (self._retryable, processing.LogDiverged))
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """Return an error as text that can be stored, whatever it says."""
     text = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARACTERS]
     return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from allocation.service_layer import kill_points, messages, ports, reading, settling, unit_of_work
+from allocation.service_layer import draining, kill_points, messages, ports, reading, settling, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,7 +71,8 @@ class Processor:
         with self._begin() as uow:
             uow.claim([parked.message for parked in overdue])
             batch = self._batch(uow)
-            batch.drain({parked.queue for parked in overdue}, expired_at=expired_at)
+            terms = draining.Terms(expired_at=expired_at, claimed={parked.id for parked in overdue})
+            batch.way_through(terms).run({parked.queue for parked in overdue})
             batch.finish()
             uow.commit()
         return Report(outcomes=batch.counts, events=batch.events)

@@ -47,6 +47,11 @@ def record_digest(record: messages.Record) -> bytes:
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
 
 
+def place_as_identity(topic_id: str, partition: int, offset: int) -> messages.MessageId:
+    """Return the identity of a message that brings none: where it lies."""
+    return messages.MessageId("kafka", f"{topic_id}/{partition}/{offset}")
+
+
 class MessageReader:
     """Reads the records of the three command topics; may not be shared between threads."""
 
@@ -106,7 +111,7 @@ def _identity(
 
 
 def _coordinates(record: messages.Record) -> messages.MessageId:
-    return messages.MessageId("kafka", f"{record.topic_id}/{record.partition}/{record.offset}")
+    return place_as_identity(record.topic_id, record.partition, record.offset)
 
 
 def _text(value: bytes) -> str:

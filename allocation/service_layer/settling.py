@@ -11,10 +11,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, assert_never
 
 from allocation.domain import commands, refusal
-from allocation.service_layer import envelopes, handlers, messagebus, messages, outcomes, unit_of_work
+from allocation.service_layer import draining, envelopes, handlers, messagebus, messages, outcomes, unit_of_work
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
 _JOURNAL_WORDS: dict[type, str] = {
     outcomes.Handled: "handled",
@@ -46,7 +46,7 @@ class MicroBatch:
         self._write(message, outcome)
         self._note(_JOURNAL_WORDS[type(outcome)], message.record)
         if isinstance(outcome, outcomes.Handled) and isinstance(message.command, commands.CreateBatch):
-            self._release_for(message.command)
+            self.way_through().run(draining.released_by(message.command, self._uow))
         return outcome
 
     def set_aside(self, message: messages.Message, error: str) -> None:
@@ -54,56 +54,53 @@ class MicroBatch:
         outcome: outcomes.Outcome | None = self._recognise(message)
         if outcome is None:
             is_readable = not isinstance(message.command, messages.Unreadable)
-            outcome = outcomes.Poisoned(error) if is_readable else outcomes.Refused("failed", error)
+            outcome = outcomes.Poisoned(error) if is_readable else outcomes.Refused("failed", error, "Unreadable")
         self._write(message, outcome)
         self._note(_JOURNAL_WORDS[type(outcome)], message.record)
 
-    def drain(self, queues: set[str], *, expired_at: datetime | None = None) -> None:
-        """Handle what is parked in these queues, oldest first, until one must go on waiting.
+    def discard(self, parked: unit_of_work.ParkedCommand, *, why: str) -> None:
+        """Put a parked command into the dead letters instead of trying it again."""
+        self.end_waiting(parked, outcomes.Refused("discarded", why, "Discarded"), word="discarded")
 
-        With `expired_at`, a command that would wait although its grace ended by then is refused.
-        """
-        stuck: set[str] = set()
-        for parked in self._uow.parked(queues):
-            if parked.queue in stuck:
-                continue
-            outcome = self._retry(parked, expired_at)
-            if outcome is None:
-                stuck.add(parked.queue)
-                continue
-            self._uow.unpark(parked)
-            self._write(parked.message, outcome)
-            expired = expired_at is not None and isinstance(outcome, outcomes.Refused)
-            self._note("expired" if expired else "released", parked.message.record)
+    def way_through(self, terms: draining.Terms = draining.AS_THEY_COME) -> draining.Draining:
+        """Return what handles parked commands, as far as these terms allow."""
+        return draining.Draining(self._uow, self, terms)
+
+    def handle(self, message: messages.Message) -> outcomes.Handled | outcomes.Waiting | outcomes.Refused:
+        """Try a command, and publish what comes of it; what was refused, or waits, has changed nothing."""
+        assert not isinstance(message.command, messages.Unreadable)  # noqa: S101 - for the type checker
+        try:
+            result = self._bus.handle(message.command)
+        except handlers.NotYetKnown as no:
+            kind = outcomes.Waiting if message.waits and self._grace else outcomes.Refused
+            return kind(no.reason, str(no), type(no).__name__)
+        except refusal.Refusal as no:
+            return outcomes.Refused(no.reason, str(no), type(no).__name__)
+        self._publish(message)
+        return outcomes.Handled(result)
+
+    def end_waiting(
+        self, parked: unit_of_work.ParkedCommand, outcome: outcomes.Handled | outcomes.Refused, *, word: str
+    ) -> None:
+        """Take a parked command out, and write down what became of it; `word` is the journal's."""
+        self._uow.unpark(parked)
+        self._write(parked.message, outcome)
+        self._note(word, parked.message.record)
 
     def finish(self) -> None:
         """Write the journal; nothing may be settled after."""
         if self._journal:
             self._uow.journal(self._journal)
 
-    def _retry(self, parked: unit_of_work.ParkedCommand, expired_at: datetime | None) -> outcomes.Outcome | None:
-        if parked.state == "poisoned":
-            return None
-        outcome = self._handle(parked.message)
-        if not isinstance(outcome, outcomes.Waiting):
-            return outcome
-        if expired_at is not None and parked.expires_at is not None and parked.expires_at <= expired_at:
-            return outcomes.Refused(outcome.reason, outcome.error)
-        return None
-
-    def _release_for(self, command: commands.CreateBatch) -> None:
-        queues = {unit_of_work.sku_queue(command.sku), unit_of_work.ref_queue(command.ref)}
-        self.drain(queues.union(self._uow.queues_naming(command.ref)))
-
     def _decide(self, message: messages.Message) -> outcomes.Outcome:
         recognised = self._recognise(message)
         if recognised is not None:
             return recognised
         if isinstance(message.command, messages.Unreadable):
-            return outcomes.Refused(message.command.reason, message.command.error)
+            return outcomes.Refused(message.command.reason, message.command.error, "Unreadable")
         if self._must_queue(message.command):
             return outcomes.Queued()
-        return self._handle(message)
+        return self.handle(message)
 
     def _recognise(self, message: messages.Message) -> outcomes.Duplicate | outcomes.Refused | None:
         """Return what becomes of a message whose identity was seen before; what is known of that one stays."""
@@ -111,7 +108,7 @@ class MicroBatch:
         if known is None:
             return None
         if known.digest != message.digest:
-            return outcomes.Refused("id_reused", _id_reused(message, known))
+            return outcomes.Refused("id_reused", _id_reused(message, known), "IdReused")
         return outcomes.Duplicate() if message.attempt <= known.attempt or known.outcome == "waiting" else None
 
     def _must_queue(self, command: commands.Command) -> bool:
@@ -127,18 +124,6 @@ class MicroBatch:
         sku = command.sku if product is None else product.sku
         return unit_of_work.ref_queue(command.ref) if sku is None else unit_of_work.sku_queue(sku)
 
-    def _handle(self, message: messages.Message) -> outcomes.Handled | outcomes.Waiting | outcomes.Refused:
-        assert not isinstance(message.command, messages.Unreadable)  # noqa: S101 - for the type checker
-        try:
-            result = self._bus.handle(message.command)
-        except handlers.NotYetKnown as no:
-            kind = outcomes.Waiting if message.waits and self._grace else outcomes.Refused
-            return kind(no.reason, str(no))
-        except refusal.Refusal as no:
-            return outcomes.Refused(no.reason, str(no))
-        self._publish(message)
-        return outcomes.Handled(result)
-
     def _publish(self, message: messages.Message) -> None:
         announced = self._uow.take_announced()
         if not announced:
@@ -153,10 +138,14 @@ class MicroBatch:
         match outcome:
             case outcomes.Handled(result):
                 self._uow.record(_entry(message, "handled", result=result))
-            case outcomes.Refused(reason, error):
+            case outcomes.Refused(reason, error, error_class):
                 if reason != "id_reused":  # the entry belongs to the message that had the id first
                     self._uow.record(_entry(message, "refused", reason=reason, error=error))
-                self._uow.send(self._envelopes.dead_letter(message, reason=reason, error=error))
+                self._uow.send(
+                    self._envelopes.dead_letter(
+                        message, reason=reason, error=error, error_class=error_class, time=self._uow.now
+                    )
+                )
             case outcomes.Waiting(reason, error):
                 self._park(message, "waiting", reason, error)
             case outcomes.Queued():

@@ -14,6 +14,7 @@ from allocation.service_layer import messages, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
 
 _COLUMNS = (
     "queue", "state", "reason", "error", "expires_at", "command", "batchref", "message_source", "message_id",
@@ -27,6 +28,19 @@ _OVERDUE = f"""
 SELECT {_FIELDS} FROM parked AS one WHERE expires_at <= %s
     AND NOT EXISTS (SELECT FROM parked AS before WHERE before.queue = one.queue AND before.id < one.id)
 ORDER BY id LIMIT %s
+"""  # noqa: S608 - constants
+# The oldest of a queue, and its first poisoned command, which may stand far behind those that wait.
+_HEAD = f"""
+SELECT {_FIELDS} FROM parked WHERE queue = %(queue)s AND id IN (
+    (SELECT id FROM parked WHERE queue = %(queue)s ORDER BY id LIMIT %(limit)s)
+    UNION (SELECT min(id) FROM parked WHERE queue = %(queue)s AND state = 'poisoned')
+) ORDER BY id
+"""  # noqa: S608 - constants
+_LISTED = f"""
+SELECT {_FIELDS}, parked_at, extract(epoch FROM clock_timestamp() - parked_at)::float8 FROM parked
+WHERE (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s)) AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+    AND (%(states)s::text[] IS NULL OR state = ANY(%(states)s))
+ORDER BY id LIMIT %(limit)s
 """  # noqa: S608 - constants
 _QUEUES_NAMING = "SELECT DISTINCT queue FROM parked WHERE batchref = ANY(%s)"
 _REMOVE = "DELETE FROM parked WHERE id = ANY(%s)"
@@ -110,6 +124,29 @@ def overdue(cursor: Any, expired_at: Any, *, limit: int) -> Sequence[unit_of_wor
     """Return the first commands of their queues whose grace ended by `expired_at`, the oldest first."""
     cursor.execute(_OVERDUE, (expired_at, limit))
     return [_parked(row) for row in cursor]
+
+
+def head(cursor: Any, queue: str, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
+    """Return the oldest commands of a queue, and its first poisoned one wherever that stands."""
+    cursor.execute(_HEAD, {"queue": queue, "limit": limit})
+    return [_parked(row) for row in cursor]
+
+
+def listed(
+    cursor: Any,
+    *,
+    ids: Collection[int],
+    queues: Collection[str],
+    states: Collection[str],
+    limit: int | None,
+) -> Sequence[tuple[unit_of_work.ParkedCommand, datetime, float]]:
+    """Return parked commands, the oldest first, with when they were parked and how many seconds ago.
+
+    What is empty does not matter.
+    """
+    wanted = {"ids": ids, "queues": queues, "states": states}
+    cursor.execute(_LISTED, {name: list(given) or None for name, given in wanted.items()} | {"limit": limit})
+    return [(_parked(row), at, age_s) for *row, at, age_s in cursor]
 
 
 def _place(one: tuple[int, unit_of_work.ParkedCommand]) -> int:

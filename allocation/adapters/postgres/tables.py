@@ -223,3 +223,28 @@ registered_schemas = Table(
     Column("schema_id", Integer, nullable=False),
     Column("definition", Text, nullable=False),
 )
+
+# What operators changed; `subject` names it as they see it. Rows are only ever added.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(cache=1), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False, server_default=Now),
+    Column("who", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+# What was decided on a dead letter, by its place; one without a row is open. Keeps a second redrive from happening.
+dead_letter_decisions = Table(
+    "dead_letter_decisions",
+    metadata,
+    Column("topic_id", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    Column("decision", String(16), nullable=False),
+    Column("decided_at", DateTime(timezone=True), nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)

@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 class OperatorUnitOfWork(unit_of_work.MessageUnitOfWork, Protocol):
     """A unit of work with what only an operator does; locks, conflicts and `commit` are those of the worker's."""
 
-    def audit(self, entries: Iterable[Entry]) -> None:
+    def write_audit(self, entries: Iterable[Entry]) -> None:
         """Write rows of the audit."""
 
     def decide(

@@ -63,6 +63,22 @@ class DeadLetter:
         return None if self.record.key is None else self.record.key.decode(errors="backslashreplace")
 
 
+class Decision(NamedTuple):
+    """What was decided on a dead letter, `redriven` or `discarded`."""
+
+    what: str
+    at: datetime
+    who: str
+    why: str
+
+    def may_become(self, other: str) -> bool:
+        """Tell whether it may still be decided otherwise: what was sent back cannot be called back."""
+        return (self.what, other) == ("discarded", "redriven")
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.at:%Y-%m-%d %H:%M:%S} UTC by {self.who}: {self.why}"
+
+
 class CannotRedrive(Exception):
     """Sent back as it is, this dead letter would not get anywhere."""
 

@@ -15,6 +15,16 @@ depends_on = None
 def upgrade() -> None:
     op.execute(sa.schema.CreateSequence(sa.Sequence("journal_number", cache=1)))
     op.create_table(
+        "audit",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False, cache=1), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("audit_pkey")),
+    )
+    op.create_table(
         "batches",
         sa.Column("reference", sa.Text(collation="C"), nullable=False),
         sa.Column("sku", sa.Text(collation="C"), nullable=False),
@@ -35,6 +45,17 @@ def upgrade() -> None:
         sa.Column("partition", sa.Integer(), nullable=False),
         sa.Column("next_offset", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("bridge", "topic_id", "partition", name=op.f("bridge_positions_pkey")),
+    )
+    op.create_table(
+        "dead_letter_decisions",
+        sa.Column("topic_id", sa.Text(), nullable=False),
+        sa.Column("partition", sa.Integer(), nullable=False),
+        sa.Column("offset", sa.BigInteger(), nullable=False),
+        sa.Column("decision", sa.String(length=16), nullable=False),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("topic_id", "partition", "offset", name=op.f("dead_letter_decisions_pkey")),
     )
     op.create_table(
         "inbox",
@@ -199,6 +220,8 @@ def downgrade() -> None:
     op.drop_table("journal")
     op.drop_table("instance")
     op.drop_table("inbox")
+    op.drop_table("dead_letter_decisions")
     op.drop_table("bridge_positions")
     op.drop_index(op.f("batches_sku_idx"), table_name="batches")
     op.drop_table("batches")
+    op.drop_table("audit")

@@ -1,0 +1,50 @@
+"""The dead-letter topic, all of it or single places, without any group: reading it changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from allocation.adapters.kafka import log_reader, topics
+from allocation.service_layer.operations import dead_letters
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from allocation.adapters.kafka import clients
+    from allocation.service_layer import messages
+
+
+class DeadLetterLog:
+    """See `dead_letters.Log`."""
+
+    def __init__(self, config: clients.ClientConfig, *, topic: str) -> None:
+        self._topic = topic
+        self._admin = topics.TopicAdmin(config)
+        self._reader = log_reader.LogReader(config)
+
+    def read(self, places: Collection[dead_letters.Place] = ()) -> Iterator[messages.Record]:
+        """Yield the records, each partition in its order; with `places`, those there, as far as they exist."""
+        if not places:
+            yield from self._reader.read([self._topic])
+            return
+        marks = self._admin.watermarks(self._admin.partitions([self._topic]))
+        starts, until = self._span(places, marks)
+        for record in self._reader.read([self._topic], start=starts, until=until):
+            if dead_letters.Place(record.partition, record.offset) in places:
+                yield record
+
+    def _span(
+        self, places: Collection[dead_letters.Place], marks: Mapping[topics.TopicPartition, topics.Watermarks]
+    ) -> tuple[dict[topics.TopicPartition, int], dict[tuple[str, int], int]]:
+        """Return from where to where the places lie in each partition; nothing of one without any."""
+        starts = {partition: mark.begin for partition, mark in marks.items()}
+        until = {(name, number): mark.begin for (name, number), mark in marks.items()}
+        for partition, mark in marks.items():
+            offsets = [
+                place.offset
+                for place in places
+                if place.partition == partition.partition and mark.begin <= place.offset < mark.end
+            ]
+            if offsets:
+                starts[partition], until[partition] = min(offsets), max(offsets) + 1
+        return starts, until
