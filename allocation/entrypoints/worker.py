@@ -8,6 +8,7 @@ import structlog
 
 from allocation import bootstrap
 from allocation.entrypoints import stopping
+from allocation.service_layer import ports
 
 if TYPE_CHECKING:
     from allocation import config
@@ -15,10 +16,21 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+_RETRY_S = 1.0  # how often what does not answer at the start is asked again
+
+
 def run(settings: config.Settings) -> None:
-    """Work until SIGTERM or Ctrl-C; the batch in hand is finished."""
+    """Work until SIGTERM or Ctrl-C; the batch in hand is finished. Waits for services that are not up yet."""
     stop = stopping.on_signal()
-    with bootstrap.worker(settings, stopping=stop) as worker:
-        log.info("worker.started", group=settings.consumer_group, instance=settings.consumer_instance_id)
-        worker.run(stop)
+    waits_for = ""
+    while not stop.is_set():
+        try:
+            with bootstrap.worker(settings, stopping=stop) as worker:
+                log.info("worker.started", group=settings.consumer_group, instance=settings.consumer_instance_id)
+                worker.run(stop)
+        except ports.DependencyDown as error:
+            if str(error) != waits_for:
+                waits_for = str(error)
+                log.warning("worker.waits", error=waits_for)
+            stop.wait(_RETRY_S)
     log.info("worker.stopped")
