@@ -24,7 +24,7 @@ EARLY, LATE = "early-batch", "late-batch"
 def tell_it(tell: telling.Teller, system: systems.System) -> None:
     """Tell it; raises `StoryFailed` as soon as something comes out otherwise."""
     names = bootstrap.topic_names(system.settings)
-    tell.chapter("One order line, in over HTTP, moved by Redis, out on Kafka and on Redis")
+    tell.chapter("One order line: in over HTTP, moved by Redis, told on Kafka and Redis")
     with (
         connections.connect(system.settings.redis_url) as client,
         outside.subscribed(client, names.line_allocated) as next_on_redis,

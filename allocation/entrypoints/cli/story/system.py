@@ -71,7 +71,7 @@ def running(tell: telling.Teller) -> Iterator[System]:
 
 @contextlib.contextmanager
 def _everything(tell: telling.Teller, directory: Path) -> Iterator[System]:
-    tell.chapter("Kafka, PostgreSQL, Redis and a schema registry, as plain processes with data of their own")
+    tell.chapter("Kafka, PostgreSQL, Redis, schema registry: plain processes, fresh data")
     log = directory / "parts.log"
     with devstack.Stack(directory / "services", on_progress=tell.say) as stack:
         settings = _settings(stack.endpoints)

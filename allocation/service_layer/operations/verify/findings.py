@@ -13,7 +13,7 @@ class Check(enum.Enum):
     POSITIONS = "stored positions lie within their logs"
     JOURNAL = "every handled record is journaled once"
     COMMANDS = "every command has exactly one outcome"
-    DEAD_LETTERS = "every refused command is one, as it came"
+    DEAD_LETTERS = "every refused command, as it came"
     EVENTS = "complete, unique, in order for each sku"
     CAUSES = "events follow from handled commands"
     LINES = "the events, replayed, give these lines"
