@@ -11,6 +11,7 @@ from allocation.bootstrap.handling import message_bus, worker
 from allocation.bootstrap.initialising import initialise
 from allocation.bootstrap.operating import command_sender, inspection, tail, verification
 from allocation.bootstrap.relaying import create_relay_shards, relay, relay_shards
+from allocation.bootstrap.repairing import dead_letters, decoder, parked_commands, quarantine
 from allocation.bootstrap.serving import Api, api
 
 __all__ = [
@@ -20,11 +21,15 @@ __all__ = [
     "command_sender",
     "create_relay_shards",
     "database",
+    "dead_letters",
+    "decoder",
     "establish_bridge",
     "initialise",
     "inspection",
     "kafka_clients",
     "message_bus",
+    "parked_commands",
+    "quarantine",
     "relay",
     "relay_shards",
     "serde",

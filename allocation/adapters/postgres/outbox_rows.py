@@ -169,9 +169,13 @@ class OutboxRows:
 def release(engine: sqlalchemy.Engine, *, row_id: int) -> int:
     """Let a quarantined row, and those of its sku behind it, be sent after all; return how many rows."""
     with postgres.translated_errors(), dedicated.connection(engine) as connection:
-        cursor = connection.cursor()
-        cursor.execute(_RELEASE, (row_id,))
-        return int(cursor.rowcount)
+        return release_within(connection.cursor(), row_id=row_id)
+
+
+def release_within(cursor: Any, *, row_id: int) -> int:
+    """Do what `release` does in a transaction of the caller's."""
+    cursor.execute(_RELEASE, (row_id,))
+    return int(cursor.rowcount)
 
 
 def _is_cut(rows: Sequence[ports.Row], limit: int) -> bool:

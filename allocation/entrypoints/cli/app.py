@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 import allocation
-from allocation.entrypoints.cli import demo, failures, producing, services, setup, stack, status, tailing, verifying
+from allocation.entrypoints.cli import (
+    demo,
+    dlq,
+    failures,
+    parked,
+    producing,
+    services,
+    setup,
+    stack,
+    status,
+    tailing,
+    verifying,
+)
 
 app = typer.Typer(
     name="allocation",
@@ -64,6 +76,9 @@ app.command(rich_help_panel=_MESSAGES, epilog=tailing.EXAMPLES)(tailing.tail)
 
 _OPERATION = "Operation"
 app.command(rich_help_panel=_OPERATION)(verifying.verify)
+app.add_typer(dlq.app, name="dlq", rich_help_panel=_OPERATION)
+app.add_typer(parked.app, name="parked", rich_help_panel=_OPERATION)
+app.add_typer(parked.outbox, name="outbox", rich_help_panel=_OPERATION)
 
 
 def main() -> None:

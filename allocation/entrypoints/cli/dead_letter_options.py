@@ -1,0 +1,81 @@
+"""The options that say which dead letters are meant."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from allocation import config
+    from allocation.service_layer.operations import dead_letters
+
+Reasons = Annotated[
+    list[str] | None, typer.Option("--reason", metavar="WORD", help="Refused for this reason; may be repeated.")
+]
+Topics = Annotated[
+    list[str] | None,
+    typer.Option("--topic", metavar="TOPIC", help="From this topic, with or without the prefix, or redis:CHANNEL."),
+]
+Keys = Annotated[
+    list[str] | None, typer.Option("--key", "--sku", metavar="KEY", help="With this key, which is the sku as a rule.")
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="From this time on, in ISO 8601, UTC unless it says otherwise."),
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before this time.")]
+Offsets = Annotated[
+    list[str] | None,
+    typer.Option("--offset", metavar="PARTITION:OFFSET", help="The one at this place of the dead-letter topic."),
+]
+
+
+def wanted(
+    settings: config.Settings,
+    *,
+    reason: list[str] | None = None,
+    topic: list[str] | None = None,
+    key: list[str] | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    offset: list[str] | None = None,
+) -> dead_letters.Filter:
+    """Return what the options mean; raises `BadParameter`."""
+    from allocation.service_layer.operations import dead_letters  # noqa: PLC0415 - takes longer to load than `--help` should
+
+    return dead_letters.Filter(
+        reasons=frozenset(reason or ()),
+        topics=frozenset(itertools.chain.from_iterable(_names(settings, one) for one in topic or ())),
+        keys=frozenset(key or ()),
+        places=frozenset(_place(text) for text in offset or ()),
+        since=_time(since, "--since"),
+        until=_time(until, "--until"),
+    )
+
+
+def _names(settings: config.Settings, topic: str) -> tuple[str, str]:
+    kind, _, name = topic.rpartition(":")
+    start = f"{kind}:" if kind else ""
+    return topic, f"{start}{settings.topic_prefix}{name}"
+
+
+def _place(text: str) -> dead_letters.Place:
+    from allocation.service_layer.operations import dead_letters  # noqa: PLC0415 - see above
+
+    partition, _, offset = text.partition(":")
+    if not (partition.isdecimal() and offset.isdecimal()):
+        raise typer.BadParameter(f"{text!r} is no PARTITION:OFFSET, such as 3:17")
+    return dead_letters.Place(int(partition), int(offset))
+
+
+def _time(text: str | None, name: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time, such as 2030-01-31T08:00", param_hint=name) from None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
