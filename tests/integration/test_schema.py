@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from concurrent import futures
+from typing import TYPE_CHECKING
+
+import alembic.autogenerate
+import alembic.command
+import alembic.runtime.migration
+import pytest
+import sqlalchemy
+
+from allocation.adapters.postgres import engine, schema, tables
+from allocation.service_layer import ports
+from tests import databases
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from allocation import devstack
+
+
+@pytest.fixture
+def database(endpoints: devstack.Endpoints) -> Iterator[sqlalchemy.Engine]:
+    with databases.fresh(endpoints) as database:
+        yield database
+
+
+def test_migrations_build_the_tables_that_are_declared(database: sqlalchemy.Engine) -> None:
+    schema.migrate(database)
+    with database.connect() as connection:
+        context = alembic.runtime.migration.MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert alembic.autogenerate.compare_metadata(context, tables.metadata) == []
+
+
+# What Alembic does not compare: constraints, index predicates, storage, sequences, collations, identities.
+_DETAILS = {
+    "constraints": """
+        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid)
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    """,
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "storage": """
+        SELECT relname, reloptions::text, relkind::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    """,
+    "sequences": "SELECT sequencename, data_type::text, cache_size, start_value, increment_by, cycle FROM pg_sequences",
+    "columns": """
+        SELECT table_name, column_name, data_type, collation_name, is_nullable, column_default, identity_generation,
+            character_maximum_length
+        FROM information_schema.columns WHERE table_schema = 'public'
+    """,
+}
+
+
+def _details(database: sqlalchemy.Engine) -> dict[str, set[tuple[object, ...]]]:
+    with database.connect() as connection:
+        return {
+            name: {tuple(row) for row in connection.execute(sqlalchemy.text(query)) if "alembic_version" not in row[0]}
+            for name, query in _DETAILS.items()
+        }
+
+
+def test_migrations_build_the_same_as_the_declaration_in_every_detail(
+    database: sqlalchemy.Engine, endpoints: devstack.Endpoints
+) -> None:
+    schema.migrate(database)
+    with databases.fresh(endpoints) as declared:
+        tables.metadata.create_all(declared)
+        expected = _details(declared)
+    for name, found in _details(database).items():
+        assert found - {row for row in found if row[0] == "alembic_version_pkc"} == expected[name], name
+
+
+def test_migrating_again_changes_nothing(database: sqlalchemy.Engine) -> None:
+    schema.migrate(database)
+    before = _details(database)
+    schema.migrate(database)
+    assert _details(database) == before
+
+
+def test_several_may_migrate_at_once(database: sqlalchemy.Engine) -> None:
+    with futures.ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(schema.migrate, database) for _ in range(3)]:
+            done.result(30)
+    assert schema.remembered_schemas(database) == {}
+
+
+def test_migrations_can_be_undone(database: sqlalchemy.Engine) -> None:
+    schema.migrate(database)
+    with database.begin() as connection:
+        alembic.command.downgrade(schema.configuration(connection), "base")
+    assert {row[0] for row in _details(database)["columns"]} == set()
+    schema.migrate(database)
+
+
+def test_a_database_without_tables_says_what_to_do(database: sqlalchemy.Engine) -> None:
+    with pytest.raises(schema.NotInitialised, match="run `allocation init`"):
+        schema.check_binding(database, cluster_id="cluster", topic_prefix="")
+
+
+def test_a_database_that_is_bound_to_nothing_says_what_to_do(database: sqlalchemy.Engine) -> None:
+    schema.migrate(database)
+    with pytest.raises(schema.NotInitialised, match="bound to no Kafka cluster yet; run `allocation init`"):
+        schema.check_binding(database, cluster_id="cluster", topic_prefix="")
+
+
+def test_a_database_stays_with_its_cluster_and_its_topics(database: sqlalchemy.Engine) -> None:
+    schema.migrate(database)
+    schema.bind(database, cluster_id="cluster", topic_prefix="here.")
+    schema.bind(database, cluster_id="cluster", topic_prefix="here.")
+    schema.check_binding(database, cluster_id="cluster", topic_prefix="here.")
+    for cluster_id, prefix in (("other", "here."), ("cluster", "there.")):
+        with pytest.raises(schema.NotInitialised, match=r"belongs to Kafka cluster cluster and topic prefix 'here\.'"):
+            schema.bind(database, cluster_id=cluster_id, topic_prefix=prefix)
+
+
+def test_each_database_has_an_identity_of_its_own(database: sqlalchemy.Engine, endpoints: devstack.Endpoints) -> None:
+    with databases.fresh(endpoints) as other:
+        for one in (database, other):
+            schema.migrate(one)
+            schema.bind(one, cluster_id="cluster", topic_prefix="")
+        assert schema.database_id(database) == schema.database_id(database) != schema.database_id(other)
+
+
+def test_schemas_are_remembered_as_registered_last(database: sqlalchemy.Engine) -> None:
+    schema.migrate(database)
+    schema.remember_schemas(database, {"a-value": (1, "{}"), "b-value": (2, "{}")})
+    schema.remember_schemas(database, {"a-value": (3, "[]")})
+    assert schema.remembered_schemas(database) == {"a-value": (3, "[]"), "b-value": (2, "{}")}
+
+
+def test_a_server_that_is_down_is_no_missing_table() -> None:
+    nowhere = engine.create("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(ports.DependencyDown, match="the database does not answer"):
+        schema.check_binding(nowhere, cluster_id="cluster", topic_prefix="")
