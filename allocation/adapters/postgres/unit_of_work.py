@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Self
 
+import psycopg2
+
 import allocation
 from allocation.adapters.postgres import (
     copying,
@@ -69,10 +71,8 @@ class PostgresUnitOfWork:
         try:
             self._connection.rollback()
             self._connection.close()
-        except Exception:
+        except psycopg2.Error:  # the connection broke, and so the server has rolled back
             self._connection.invalidate()
-            if error is None:
-                raise
 
     def positions(
         self, logs: Collection[messages.LogPartition]
