@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +11,7 @@ from allocation import bootstrap
 from allocation.adapters.kafka import log_reader, producer
 from allocation.service_layer import messages
 from allocation.service_layer.operations.verify import sources
-from tests.e2e import parts
-from tests.integration import settled
+from tests.integration import command_line, settled
 
 if TYPE_CHECKING:
     from allocation import config
@@ -142,8 +138,10 @@ def test_a_system_that_goes_on_working_agrees_all_the_time(initialised: config.S
         ("ChangeBatchQuantity", {"batchref": "big", "qty": 1000 - number, "sku": "CHAIR"}, f"shrink-{number}")
         for number in range(200)
     ]
+    # Many small transactions, so that some commit while the database is being read.
+    busy = initialised.model_copy(update={"batch_size": 5})
     stock: settled.Given = ("CreateBatch", {"ref": "big", "sku": "CHAIR", "qty": 1000, "eta": None}, "stock")
-    with settled.running(initialised):
+    with settled.running(busy):
         settled.send(initialised, [stock, *STOCK])
         settled.send(initialised, orders)
         while shrinking:
@@ -162,31 +160,21 @@ def test_topics_that_the_database_does_not_know_cannot_be_compared(filled: confi
         verify(changed)
 
 
-def command_line(settings: config.Settings, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "allocation", "verify", *options],
-        env=os.environ | parts.environment(settings),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_the_command_says_by_its_exit_code_whether_all_agree(filled: config.Settings) -> None:
-    clean = command_line(filled)
+    clean = command_line.CommandLine(filled).run("verify")
     assert (clean.returncode, clean.stderr) == (0, "")
     assert "Commands, database and topics agree" in clean.stdout
 
     with settled.copied(filled, "UPDATE order_lines SET batchref = 'late', place = 7 WHERE orderid = 'o1'") as changed:
-        broken = command_line(changed, "--max-findings", "1")
+        broken = command_line.CommandLine(changed).run("verify", "--max-findings", "1")
         assert broken.returncode == 1
         assert "lines: order o1, 3 of CHAIR is in batch late in the database" in broken.stdout
-        answer = json.loads(command_line(changed, "--json").stdout)
+        answer = json.loads(command_line.CommandLine(changed).run("verify", "--json").stdout)
         assert answer["agree"] is False
         assert answer["checks"]["lines"]["findings"] == 1
         assert answer["findings"][0]["subject"] == "order o1, 3 of CHAIR"
 
     nowhere = filled.model_copy(update={"database_url": "postgresql+psycopg2://allocation@127.0.0.1:1/allocation"})
-    unknown = command_line(nowhere)
+    unknown = command_line.CommandLine(nowhere).run("verify")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("allocation: the database does not answer")

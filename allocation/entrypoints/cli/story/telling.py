@@ -41,7 +41,7 @@ class Teller:
         self._chapter += 1
         elapsed_s = time.monotonic() - self._began
         heading = text.Text(f"\n[{self._chapter}/{self._chapters}] {title}", style="bold")
-        self.console.print(heading.append(f"  ({elapsed_s:.0f} s)", style="dim"))
+        self.console.print(heading.append(f"  ({elapsed_s:.0f} s)", style="dim"), soft_wrap=True)
 
     def say(self, sentence: str) -> None:
         """Print a line of text."""
