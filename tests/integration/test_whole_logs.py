@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from allocation.adapters.kafka import errors, producer, topics, whole_logs
+from tests import kafka_logs
+
+if TYPE_CHECKING:
+    from allocation import devstack
+
+
+def test_a_log_has_an_id_and_bounds_and_is_read_up_to_any_offset(endpoints: devstack.Endpoints) -> None:
+    topic, clients = kafka_logs.a_topic(endpoints, partitions=2), kafka_logs.a_config(endpoints)
+    with producer.Producer(clients) as kafka:
+        kafka.send_all(kafka_logs.a_message(topic, b"%d" % number, partition=1) for number in range(3))
+    logs = whole_logs.WholeLogs(clients)
+    bounds = logs.bounds([topic])
+    topic_id = topics.TopicAdmin(clients).describe([topic])[topic].topic_id
+    assert bounds == {(topic, 0): (topic_id, 0, 0), (topic, 1): (topic_id, 0, 3)}
+    assert [record.value for record in logs.read([topic], until={(topic, 1): 2})] == [b"0", b"1"]
+    assert [record.value for record in logs.read([topic], until={(topic, 1): 0})] == []
+    assert len(list(logs.read([topic], until={}))) == len(list(logs.read([topic], until={(topic, 1): 9}))) == 3
+
+
+def test_a_topic_that_is_missing_is_named(endpoints: devstack.Endpoints) -> None:
+    missing = kafka_logs.a_name()
+    with pytest.raises(errors.KafkaRefused, match=rf"^there is no topic {missing} at .*; `allocation init` creates"):
+        whole_logs.WholeLogs(kafka_logs.a_config(endpoints)).bounds([missing])
