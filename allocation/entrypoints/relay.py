@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _RETRY_S = 1.0  # how often a database that does not answer at the start is asked again
+# Only this, the main thread, can run the handler of a signal, and the system may tell another thread of it, which
+# does not wake up this one: a relay that was stopped (SIGSTOP), continued and told to end would wait for ever.
+_SIGNAL_CHECK_S = 0.2
 
 
 def run(settings: config.Settings) -> None:
@@ -35,12 +38,21 @@ def serve(settings: config.Settings, stop: threading.Event) -> None:
     with futures.ThreadPoolExecutor(len(shards), thread_name_prefix="relay") as pool:
         running = [pool.submit(bootstrap.relay(settings, shard=shard).run, stop) for shard in shards]
         try:
-            futures.wait(running, return_when=futures.FIRST_EXCEPTION)
+            _wait(running)
         finally:
             stop.set()
     for shard in running:
         shard.result()
     log.info("relay.stopped", shards=len(shards))
+
+
+def _wait(running: Sequence[futures.Future[None]]) -> None:
+    """Block until all have ended, or one has failed."""
+    pending = set(running)
+    while pending:
+        done, pending = futures.wait(pending, timeout=_SIGNAL_CHECK_S, return_when=futures.FIRST_EXCEPTION)
+        if any(shard.exception() for shard in done):
+            return
 
 
 def _shards(settings: config.Settings, stop: threading.Event) -> Sequence[int]:

@@ -91,7 +91,10 @@ class FakeOutbox:
 
 @dataclass
 class FakeKafka:
-    """What `read_committed` consumers see of one shard; `next_send` lets the next transaction end badly."""
+    """What `read_committed` consumers see of one shard, and what goes wrong next.
+
+    `on_look` is called once, when somebody is about to look for the last checkpoint.
+    """
 
     committed: list[ports.Row] = field(default_factory=list)
     checkpoints: list[checkpoints.Checkpoint] = field(default_factory=lambda: [FIRST_CHECKPOINT])
@@ -99,6 +102,7 @@ class FakeKafka:
     loses_answer: bool = False
     loses_transaction: bool = False
     is_down: bool = False
+    on_look: Callable[[], None] | None = None
     transactions: int = 0
     epoch: int = 0
 
@@ -120,6 +124,9 @@ class FakeTransactionLog:
         self._epoch = epoch
 
     def last_checkpoint(self) -> checkpoints.Checkpoint | None:
+        if (on_look := self._kafka.on_look) is not None:
+            self._kafka.on_look = None
+            on_look()
         return self._kafka.checkpoints[-1] if self._kafka.checkpoints else None
 
     def send(self, rows: Sequence[ports.Row], checkpoint: checkpoints.Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 
 from hypothesis import settings
@@ -44,6 +45,18 @@ class Relays(hs.RuleBasedStateMachine):
             relay = passes.ShardRelay(shard=0, outbox=self.outbox, transactions=transactions, size=self.size)
         relay.recover()
         self.relays.append(relay)
+
+    @hs.rule(passes_=st.integers(min_value=1, max_value=3))
+    def start_a_relay_that_is_taken_over_while_it_recovers(self, passes_: int) -> None:
+        def take_over() -> None:
+            self.start_a_relay()
+            with contextlib.suppress(ports.Refused):
+                for _ in range(passes_):
+                    self.relays[-1].run_pass()
+
+        self.kafka.on_look = take_over
+        with contextlib.suppress(ports.Superseded):
+            self.start_a_relay()
 
     @hs.precondition(lambda self: self.relays)
     @hs.rule(data=st.data(), loses=st.sampled_from(("nothing", "the answer", "the transaction")))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -128,6 +129,24 @@ def test_a_relay_that_wakes_up_between_commit_and_deletion_deletes_nothing() -> 
     with pytest.raises(ports.Superseded):
         outbox.settle(dataclasses.replace(sent, runs=(checkpoints.Run(1, 3),)))
     assert outbox.ids == [3]
+
+
+@pytest.mark.parametrize("loses_answer", [False, True])
+def test_a_relay_that_is_taken_over_while_it_recovers_draws_no_conclusions(*, loses_answer: bool) -> None:
+    outbox, kafka = an_outbox(*range(10)), fakes.FakeKafka()
+
+    def take_over() -> None:
+        other = a_relay(outbox, kafka)
+        other.run_pass()
+        kafka.loses_answer = loses_answer
+        with contextlib.suppress(outside.DependencyDown):
+            other.run_pass()
+
+    kafka.on_look = take_over
+    with pytest.raises(ports.Superseded):
+        a_relay(outbox, kafka)
+    assert a_relay(outbox, kafka).run_pass().rows == 3
+    assert kafka.sent_ids == list(range(9))
 
 
 def test_rows_of_a_restored_database_are_not_taken_for_those_of_its_former_life() -> None:

@@ -59,28 +59,29 @@ class ShardRelay:
         self._outbox = outbox
         self._transactions = transactions
         self._size = size
-        self._state = outbox.state()
+        self._state = outbox.state()  # as it is once every other relay is fenced off
 
     def recover(self) -> int:
         """Delete the rows that were sent and are still there; return how many. Comes before the first pass.
 
         Raises `RelayStopped` when the database and the topic cannot belong together.
         """
-        self._state = self._outbox.state()
         checkpoint = self._transactions.last_checkpoint()
         kill_points.reached("relay.during_recovery")
+        count = 0 if checkpoint is None else self._outbox.count(checkpoint)
+        # Another relay may have fenced this one off and gone on: then the three do not belong together.
+        self._check_unchanged(self._outbox.state())
         sent = recovery.unsettled(checkpoint, state=self._state, shard=self._shard)
         if sent is None:
             return 0
-        recovery.check_rows_are_there(sent, count=self._outbox.count(sent), shard=self._shard)
+        recovery.check_rows_are_there(sent, count=count, shard=self._shard)
         return self._settle(sent)
 
     def run_pass(self) -> Passed:
         """Send the first unsent rows and delete them; without any, Kafka is left alone."""
         started = time.monotonic()
         window = self._outbox.read(limit=self._size.rows)
-        if window.state != self._state:
-            raise ports.Superseded(f"shard {self._shard} was changed by another relay")
+        self._check_unchanged(window.state)
         if window.rows:
             self._relay(window.rows)
             duration_ms = round(1000 * (time.monotonic() - started), 1)
@@ -105,6 +106,10 @@ class ShardRelay:
             log.warning("relay.rows_missing", shard=self._shard, number=checkpoint.number, rows=len(rows))
         kill_points.reached("relay.after_delete")
         self._size.grow()
+
+    def _check_unchanged(self, state: ports.ShardState) -> None:
+        if state != self._state:
+            raise ports.Superseded(f"shard {self._shard} was changed by another relay")
 
     def _checkpoint(self, rows: Sequence[ports.Row]) -> checkpoints.Checkpoint:
         return checkpoints.Checkpoint(
