@@ -10,9 +10,10 @@ from allocation.adapters.kafka import topic_specs
 from allocation.adapters.kafka import topics as kafka_topics
 from allocation.adapters.postgres import schema
 from allocation.bootstrap import bridging, connections, relaying
+from allocation.service_layer import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from allocation import config
     from allocation.service_layer import topics
@@ -30,6 +31,7 @@ def initialise(settings: config.Settings, *, on_progress: Callable[[str], None])
     with connections.database(settings) as engine:
         schema.migrate(engine)
         schema.bind(engine, cluster_id=cluster_id, topic_prefix=settings.topic_prefix)
+        schema.begin_positions(engine, _begins(admin, tuple(names.commands.values())))
         on_progress("database: migrated")
         schema.remember_schemas(engine, _register_schemas(settings, names))
         on_progress("schemas: registered")
@@ -37,6 +39,16 @@ def initialise(settings: config.Settings, *, on_progress: Callable[[str], None])
         on_progress("relay: every shard has its checkpoint")
     bridging.establish_bridge(settings)
     on_progress("bridge: its starting points are fixed")
+
+
+def _begins(
+    admin: kafka_topics.TopicAdmin, command_topics: Sequence[str]
+) -> Mapping[str, Mapping[messages.LogPartition, int]]:
+    topic_ids = {topic: description.topic_id for topic, description in admin.describe(command_topics).items()}
+    begins: dict[str, dict[messages.LogPartition, int]] = {topic: {} for topic in command_topics}
+    for (topic, number), marks in admin.watermarks(admin.partitions(command_topics)).items():
+        begins[topic][messages.LogPartition(topic_ids[topic], number)] = marks.begin
+    return begins
 
 
 def _register_schemas(settings: config.Settings, names: topics.TopicNames) -> Mapping[str, tuple[int, str]]:

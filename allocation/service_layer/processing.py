@@ -103,7 +103,7 @@ class Processor:
             if not fresh:
                 return Report(repeated=repeated)
             unsettled = [read(record) for record in fresh]
-            uow.claim(unsettled)
+            uow.claim(unsettled, heads_suffice=True)
             batch = self._batch(uow)
             kill_points.reached("worker.before_handling")
             for message in unsettled:

@@ -119,10 +119,12 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
     def positions(self, logs: Collection[messages.LogPartition]) -> Mapping[messages.LogPartition, Position]:
         """Read how far these logs are handled; a log without a position is not in the answer."""
 
-    def claim(self, claimed: Sequence[messages.Message]) -> None:
+    def claim(self, claimed: Sequence[messages.Message], *, heads_suffice: bool = False) -> None:
         """Lock every sku and batch reference that these messages and what is parked for them name, then load them.
 
-        Locks come first, sorted, in statements of their own; nothing may be read before.
+        Locks come first, sorted, in statements of their own; nothing may be read before. With `heads_suffice`
+        only the oldest command need be loaded of a queue that no claimed `CreateBatch` can release: that the
+        queue is there is all that matters then, and it may be long.
         """
 
     def inbox_entry(self, id: messages.MessageId) -> InboxEntry | None:  # noqa: A002 - CloudEvents' word

@@ -117,7 +117,8 @@ class FakeUnitOfWork:
     ) -> Mapping[messages.LogPartition, unit_of_work.Position]:
         return {log: self._state.positions[log] for log in logs if log in self._state.positions}
 
-    def claim(self, claimed: Sequence[messages.Message]) -> None:
+    def claim(self, claimed: Sequence[messages.Message], *, heads_suffice: bool = False) -> None:
+        del heads_suffice
         named = [message.command for message in claimed if not isinstance(message.command, messages.Unreadable)]
         refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
         skus = {command.sku for command in named if command.sku is not None}

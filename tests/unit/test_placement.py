@@ -23,7 +23,7 @@ def place(
     log: messages.LogPartition | None = None,
 ) -> placement.Place | placement.Misfit:
     stored = {} if position is None else {log or messages.LogPartition("topic-1", 0): position}
-    return placement.place(KEY, "topic-1", stored, topics.Watermarks(begin, end), committed)
+    return placement.place(KEY, "topic-1", stored, {KEY: topics.Watermarks(begin, end)}, committed)
 
 
 def test_a_log_that_was_never_read_is_read_from_its_start() -> None:
@@ -78,10 +78,9 @@ def test_a_topic_that_was_made_anew_does_not_fit() -> None:
     assert where == placement.Misfit("the topic was re-created: its id is topic-1, handled so far was topic-0")
 
 
-@pytest.mark.parametrize("other", [HANDLED_TO_10._replace(topic="create_batch"), None])
-def test_other_logs_do_not_matter(other: unit_of_work.Position | None) -> None:
-    log = messages.LogPartition("topic-0", 0 if other else 1)
-    assert place(other or HANDLED_TO_10, log=log) == placement.Place("topic-1", 0, recognise=False)
+@pytest.mark.parametrize("number", [0, 1])
+def test_no_partition_of_a_topic_that_was_made_anew_fits(number: int) -> None:
+    assert isinstance(place(HANDLED_TO_10, log=messages.LogPartition("topic-0", number)), placement.Misfit)
 
 
 class FakeAdmin:
@@ -105,3 +104,17 @@ def test_partitions_are_placed_together_and_a_missing_topic_does_not_fit() -> No
         KEY: placement.Place("id of allocate", 1, recognise=False),
         gone: placement.Misfit("the topic does not exist any more"),
     }
+
+
+def test_a_partition_that_was_added_begins_when_the_others_have_passed_the_ends_that_they_have_now() -> None:
+    added, old = topics.TopicPartition("allocate", 1), messages.LogPartition("topic-1", 0)
+    bounds = {KEY: topics.Watermarks(0, 20), added: topics.Watermarks(0, 3)}
+    placed = placement.place(added, "topic-1", {old: HANDLED_TO_10}, bounds, None)
+    assert placed == placement.Place("topic-1", 0, recognise=False, after={old: 20})
+
+
+def test_another_topic_is_nothing_that_a_new_partition_waits_for() -> None:
+    other = HANDLED_TO_10._replace(topic="create_batch")
+    stored = {messages.LogPartition("topic-2", 0): other}
+    placed = placement.place(KEY, "topic-1", stored, {KEY: topics.Watermarks(0, 3)}, None)
+    assert placed == placement.Place("topic-1", 0, recognise=False)

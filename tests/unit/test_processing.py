@@ -124,9 +124,9 @@ def test_a_worker_that_was_overtaken_changes_nothing(database: fakes.FakeDatabas
     records = [a_record(BATCH, 0), a_record(LINE, 0)]
 
     class Overtaken(fakes.FakeUnitOfWork):
-        def claim(self, claimed: Sequence[messages.Message]) -> None:
+        def claim(self, claimed: Sequence[messages.Message], *, heads_suffice: bool = False) -> None:
             installations.a_processor(database.begin).process(records)
-            super().claim(claimed)
+            super().claim(claimed, heads_suffice=heads_suffice)
 
     with pytest.raises(ports.Retryable):
         installations.a_processor(lambda: Overtaken(database)).process(records)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _COMMITTED_TIMEOUT_S = 10.0
+_HELD_INTERVAL_S = 0.5  # how often it is asked whether added partitions may begin
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
 # A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
 _FETCH_WAIT_MS = 50
@@ -60,6 +61,8 @@ class GroupConsumer:
         self._to_recognise: set[Key] = set()
         self._unplaced: set[Key] = set()
         self._diverged: dict[Key, str] = {}
+        self._held: dict[Key, Mapping[messages.LogPartition, int]] = {}
+        self._held_until = 0.0
         self._ends: dict[Key, messages.LogEnd] = {}
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
         self.rebalances = 0
@@ -77,6 +80,8 @@ class GroupConsumer:
         """
         if self._unplaced:
             self._place_again()
+        if self._held and time.monotonic() > self._held_until:
+            self._let_go()
         first = self._consumer.poll(timeout_s)
         if first is None:
             return ()
@@ -91,8 +96,7 @@ class GroupConsumer:
             message = self._consumer.poll(left)
             if message is not None and self._records([message]):  # fetched before the pause: read it again later
                 self._look_again(Key(str(message.topic()), int(message.partition() or 0)))
-        resumable = [key for key in self._assigned() if key not in self._diverged and key not in self._unplaced]
-        self._resume(resumable)
+        self._resume(self._assigned())
 
     def place_again(self) -> None:
         """Begin anew at the stored positions, as after a rebalance."""
@@ -143,7 +147,7 @@ class GroupConsumer:
         return records
 
     def _is_wanted(self, key: Key, offset: int) -> bool:
-        if key in self._unplaced or key in self._diverged:
+        if key in self._unplaced or key in self._diverged or key in self._held:
             return False
         expected = self._expected.get(key)
         if expected is None:  # revoked by the call that fetched what follows it
@@ -199,11 +203,12 @@ class GroupConsumer:
             if isinstance(where, placement.Place):
                 self._consumer.seek(confluent_kafka.TopicPartition(*key, where.offset))
             self._take_place(key, where)
-        self._resume(key for key in keys if key not in self._diverged)
+        self._resume(keys)
 
     def _take_place(self, key: Key, where: placement.Place | placement.Misfit) -> None:
         self._unplaced.discard(key)
         self._to_recognise.discard(key)
+        self._held.pop(key, None)
         if isinstance(where, placement.Misfit):
             self.set_aside(*key, where.problem)
             return
@@ -211,6 +216,19 @@ class GroupConsumer:
         self._expected[key] = where.offset
         if where.recognise:
             self._to_recognise.add(key)
+        if where.after:
+            self._pause([key])
+            self._held[key] = where.after
+            log.info("worker.partition_held", topic=key.topic, partition=key.partition, logs=len(where.after))
+
+    def _let_go(self) -> None:
+        """Begin with added partitions once the old ones have been handled as far as they went then."""
+        self._held_until = time.monotonic() + _HELD_INTERVAL_S
+        passed = [key for key, after in self._held.items() if self._places.are_passed(after)]
+        for key in passed:
+            self._consumer.seek(confluent_kafka.TopicPartition(*key, self._expected[key]))
+            del self._held[key]
+        self._resume(passed)
 
     def _committed(self, keys: Sequence[Key]) -> dict[Key, int]:
         asked = [confluent_kafka.TopicPartition(*key) for key in keys]
@@ -230,6 +248,8 @@ class GroupConsumer:
             consumer.incremental_assign(partitions)
         else:
             consumer.assign(partitions)
+        # The client keeps a partition paused that was so when it was taken away, also when it comes back.
+        self._resume(places)
         for key, where in places.items():
             self._take_place(key, where)
         self.rebalances += 1
@@ -259,6 +279,7 @@ class GroupConsumer:
         self._unplaced.discard(key)
         self._to_recognise.discard(key)
         self._diverged.pop(key, None)
+        self._held.pop(key, None)
         self._expected.pop(key, None)
         self._ends.pop(key, None)
 
@@ -269,7 +290,9 @@ class GroupConsumer:
         self._consumer.pause([confluent_kafka.TopicPartition(*key) for key in keys])
 
     def _resume(self, keys: Iterable[Key]) -> None:
-        self._consumer.resume([confluent_kafka.TopicPartition(*key) for key in keys])
+        """Let partitions flow again, but for those that stand still for a reason of their own."""
+        stopped = self._diverged.keys() | self._unplaced | self._held.keys()
+        self._consumer.resume([confluent_kafka.TopicPartition(*key) for key in keys if key not in stopped])
 
 
 def _membership(protocol: str, instance_id: str | None, session_timeout_ms: int) -> dict[str, object]:

@@ -6,6 +6,7 @@ topic that was deleted and made anew goes on at offset 0 without any error.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from allocation.adapters.kafka import topics
@@ -20,11 +21,16 @@ Key = topics.TopicPartition
 
 
 class Place(NamedTuple):
-    """Where reading starts; `recognise` when the record there is the one that was handled last."""
+    """Where reading starts; `recognise` when the record there is the one that was handled last.
+
+    `after` says how far other logs must be handled first: adding partitions moves keys, and what was sent
+    for a key before that lies in another partition.
+    """
 
     topic_id: str
     offset: int
     recognise: bool
+    after: Mapping[messages.LogPartition, int] = MappingProxyType({})
 
 
 class Misfit(NamedTuple):
@@ -51,22 +57,27 @@ class Placement:
         """Return the place of each of these partitions; blocks, raises `DependencyDown` when it cannot be known."""
         described = self._admin.describe(self._names)
         stored = self._stored()
-        bounds = self._admin.watermarks([key for key in keys if key.topic in described])
+        bounds = self._admin.watermarks(_partitions(described))
         places: dict[Key, Place | Misfit] = {}
         for key in keys:
             if key.topic in described:
                 topic_id = described[key.topic].topic_id
-                places[key] = place(key, topic_id, stored, bounds[key], committed.get(key))
+                places[key] = place(key, topic_id, stored, bounds, committed.get(key))
             else:
                 places[key] = Misfit("the topic does not exist any more")
         return places
+
+    def are_passed(self, after: Mapping[messages.LogPartition, int]) -> bool:
+        """Tell whether these logs are handled so far; raises `DependencyDown`."""
+        stored = self._stored()
+        return all(log in stored and stored[log].next_offset >= offset for log, offset in after.items())
 
 
 def place(
     key: Key,
     topic_id: str,
     stored: Mapping[messages.LogPartition, unit_of_work.Position],
-    bounds: topics.Watermarks,
+    all_bounds: Mapping[Key, topics.Watermarks],
     committed: int | None,
 ) -> Place | Misfit:
     """Place one partition.
@@ -75,11 +86,9 @@ def place(
     offset if that was moved back; without a position from the start of the log.
     """
     position = stored.get(messages.LogPartition(topic_id, key.partition))
+    bounds = all_bounds[key]
     if position is None:
-        other = _other_log(key, stored)
-        if other is not None:
-            return Misfit(f"the topic was re-created: its id is {topic_id}, handled so far was {other.topic_id}")
-        return Place(topic_id, bounds.begin, recognise=False)
+        return _first_place(key, topic_id, stored, all_bounds)
     if not bounds.begin <= position.next_offset <= bounds.end:
         return Misfit(f"the log holds {bounds.begin} to {bounds.end}, but the next to handle is {position.next_offset}")
     start = position.last_offset if position.last_offset >= bounds.begin else position.next_offset
@@ -88,8 +97,20 @@ def place(
     return Place(topic_id, start, recognise=start == position.last_offset)
 
 
-def _other_log(key: Key, stored: Mapping[messages.LogPartition, unit_of_work.Position]) -> messages.LogPartition | None:
-    return next(
-        (log for log, position in stored.items() if position.topic == key.topic and log.partition == key.partition),
-        None,
-    )
+def _first_place(
+    key: Key,
+    topic_id: str,
+    stored: Mapping[messages.LogPartition, unit_of_work.Position],
+    all_bounds: Mapping[Key, topics.Watermarks],
+) -> Place | Misfit:
+    """Place a partition of which nothing was ever handled: new with its topic, or added to it since."""
+    known = {log for log, position in stored.items() if position.topic == key.topic}
+    other = next((log.topic_id for log in known if log.topic_id != topic_id), None)
+    if other is not None:
+        return Misfit(f"the topic was re-created: its id is {topic_id}, handled so far was {other}")
+    ends = {log: all_bounds[Key(key.topic, log.partition)].end for log in known}
+    return Place(topic_id, all_bounds[key].begin, recognise=False, after=ends)
+
+
+def _partitions(described: Mapping[str, topics.TopicDescription]) -> list[Key]:
+    return [Key(name, number) for name, topic in described.items() for number in range(topic.partitions)]

@@ -23,6 +23,11 @@ _COLUMNS = (
 )  # fmt: skip
 _FIELDS = ", ".join(f'"{column}"' for column in ("id", *_COLUMNS))
 _OF_QUEUES = f"SELECT {_FIELDS} FROM parked WHERE queue = ANY(%s) ORDER BY id"  # noqa: S608 - constants
+_HEADS_OF_QUEUES = f"""
+SELECT {_FIELDS} FROM unnest(%s::text[]) AS wanted (name)
+CROSS JOIN LATERAL (SELECT * FROM parked WHERE queue = wanted.name ORDER BY id LIMIT 1) AS head
+ORDER BY id
+"""  # noqa: S608 - constants
 # Only what stands first in its queue: what is behind a poisoned command stays overdue, and would fill the limit.
 _OVERDUE = f"""
 SELECT {_FIELDS} FROM parked AS one WHERE expires_at <= %s
@@ -62,10 +67,20 @@ class Parked:
 
     def load(self, queues: Collection[str]) -> Iterable[messages.Message]:
         """Read all that is parked in these queues; return the messages."""
-        self._cursor.execute(_OF_QUEUES, (list(queues),))
-        for row in self._cursor:
-            self._append(_parked(row))
-        return [parked.message for queue in self._queues.values() for parked in queue.values()]
+        return self._load(_OF_QUEUES, queues)
+
+    def load_heads(self, queues: Collection[str]) -> Iterable[messages.Message]:
+        """Read the oldest of what is parked in each of these queues; return the messages."""
+        return self._load(_HEADS_OF_QUEUES, queues)
+
+    def _load(self, statement: str, queues: Collection[str]) -> Iterable[messages.Message]:
+        if not queues:
+            return ()
+        self._cursor.execute(statement, (list(queues),))
+        found = [_parked(row) for row in self._cursor]
+        for parked in found:
+            self._append(parked)
+        return [parked.message for parked in found]
 
     def of(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
         """Return what is parked in these queues, the oldest first."""

@@ -15,6 +15,8 @@ from allocation.adapters.postgres import engine, tables
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from allocation.service_layer import messages
+
 NotInitialised = engine.NotInitialised
 
 _MIGRATION_LOCK = 0x616C6C6F63  # "alloc": two `init` at once take turns
@@ -67,6 +69,24 @@ def _binding(database: sqlalchemy.Engine) -> tuple[str, str]:
     if row is None:
         raise NotInitialised("the database is bound to no Kafka cluster yet; run `allocation init`")
     return (row.cluster_id, row.topic_prefix)
+
+
+def begin_positions(database: sqlalchemy.Engine, begins: Mapping[str, Mapping[messages.LogPartition, int]]) -> None:
+    """Note at which offset each log begins, by topic, unless the topic is known: what is added later is then seen."""
+    positions = tables.positions
+    known = sqlalchemy.select(positions.c.topic).distinct()
+    with engine.translated_errors(), database.begin() as connection:
+        known_topics = set(connection.scalars(known))
+        rows = [
+            {"topic_id": log.topic_id, "partition": log.partition, "topic": topic, "next_offset": begin}
+            for topic, logs in begins.items()
+            if topic not in known_topics
+            for log, begin in logs.items()
+        ]
+        if rows:
+            nothing = {"leader_epoch": 0, "last_offset": -1, "last_digest": b""}
+            insert = postgresql.insert(positions).on_conflict_do_nothing()
+            connection.execute(insert, [row | nothing for row in rows])
 
 
 def remember_schemas(database: sqlalchemy.Engine, registered: Mapping[str, tuple[int, str]]) -> None:

@@ -117,7 +117,7 @@ parked = Table(
     "parked",
     metadata,
     Column("id", BigInteger, Identity(cache=1), primary_key=True),
-    Column("queue", Name, nullable=False, index=True),
+    Column("queue", Name, nullable=False),
     Column("state", String(16), nullable=False),
     Column("reason", Text, nullable=False),
     Column("error", Text, nullable=False),
@@ -139,6 +139,7 @@ parked = Table(
     Column("value", LargeBinary),
     Column("headers", Text, nullable=False),
     Column("timestamp_ms", BigInteger, nullable=False),
+    Index(None, "queue", "id"),
 )
 
 # How far each log has been handled; `last_offset` and `last_digest` tell whether it is still the same log.

@@ -81,14 +81,16 @@ class PostgresUnitOfWork:
         with engine.translated_errors():
             return positions.read(self._cursor, logs)
 
-    def claim(self, claimed: Sequence[messages.Message]) -> None:
+    def claim(self, claimed: Sequence[messages.Message], *, heads_suffice: bool = False) -> None:
         """Lock all that these messages name, references first, then read it."""
         with engine.translated_errors():
             named = [message.command for message in claimed if not isinstance(message.command, messages.Unreadable)]
             skus = {command.sku for command in named if command.sku is not None}
             refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
             queues = self._lock(refs, skus)
-            waiting = tuple(self._parked.load(queues))  # what becomes of these may be written, too
+            heads_of = queues - self._released_by(named) if heads_suffice else set()
+            # What becomes of these may be written, too.
+            waiting = (*self._parked.load(queues - heads_of), *self._parked.load_heads(heads_of))
             self._inbox.load([message.id for message in (*claimed, *waiting)])
             self._load(skus, named, [message.command for message in waiting])
 
@@ -180,7 +182,15 @@ class PostgresUnitOfWork:
         self._inbox = inbox.Inbox(self._cursor)
         self._parked = parked.Parked(self._cursor)
 
-    def _lock(self, refs: Collection[str], skus: set[str]) -> Collection[str]:
+    def _released_by(self, named: Iterable[commands.Command]) -> set[str]:
+        created = [command for command in named if isinstance(command, commands.CreateBatch)]
+        if not created:
+            return set()
+        queues = {unit_of_work.sku_queue(command.sku) for command in created}
+        queues.update(unit_of_work.ref_queue(command.ref) for command in created)
+        return queues | parked.queues_naming(self._cursor, {command.ref for command in created})
+
+    def _lock(self, refs: Collection[str], skus: set[str]) -> set[str]:
         """Lock the references, then these skus and those that the references lead to; return all names."""
         names = {unit_of_work.ref_queue(ref) for ref in refs}
         of_skus = {unit_of_work.sku_queue(sku) for sku in skus}

@@ -163,7 +163,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("parked_batchref_idx"), "parked", ["batchref"], unique=False)
     op.create_index(op.f("parked_expires_at_idx"), "parked", ["expires_at"], unique=False)
-    op.create_index(op.f("parked_queue_idx"), "parked", ["queue"], unique=False)
+    op.create_index(op.f("parked_queue_id_idx"), "parked", ["queue", "id"], unique=False)
     op.create_table(
         "positions",
         sa.Column("topic_id", sa.Text(collation="C"), nullable=False),
@@ -207,7 +207,7 @@ def downgrade() -> None:
     op.drop_table("registered_schemas")
     op.drop_table("products")
     op.drop_table("positions")
-    op.drop_index(op.f("parked_queue_idx"), table_name="parked")
+    op.drop_index(op.f("parked_queue_id_idx"), table_name="parked")
     op.drop_index(op.f("parked_expires_at_idx"), table_name="parked")
     op.drop_index(op.f("parked_batchref_idx"), table_name="parked")
     op.drop_table("parked")
