@@ -37,6 +37,7 @@ def database(endpoints: devstack.Endpoints) -> Iterator[sqlalchemy.Engine]:
 
 @pytest.fixture
 def installation(database: sqlalchemy.Engine) -> installations.PostgresInstallation:
+    database.dispose()  # connections that an earlier test broke
     installation = installations.PostgresInstallation(database)
     installation.empty()
     return installation
