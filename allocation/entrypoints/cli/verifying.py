@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import time
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -58,7 +59,7 @@ def compare(settings: config.Settings, *, keep: int) -> verification.Report:
     from allocation.service_layer.operations.verify import sources  # noqa: PLC0415 - see above
 
     try:
-        with bootstrap.verification(settings) as verification, progress_bar() as on_progress:
+        with _without_collector(), bootstrap.verification(settings) as verification, progress_bar() as on_progress:
             return verification.run(keep=keep, on_progress=on_progress)
     except sources.CannotVerify as error:
         _give_up(str(error))
@@ -119,6 +120,18 @@ def progress_bar() -> Iterator[ports.Progress]:
     with progress.Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("database")
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Look for no garbage: what is read is needed to the end, and going through it again and again takes a third."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _give_up(sentence: str) -> NoReturn:

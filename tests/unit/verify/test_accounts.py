@@ -234,3 +234,21 @@ def test_a_dead_letter_of_an_offset_that_holds_no_command_is_named(world: builde
     world.topics["create_batch"].remove(gone.record)
     world.send(builders.ENVELOPES.dead_letter(gone, reason="conflict", error=""))
     assert world.findings() == ["dead letters: allocation.dead_letter/0/0 is of create_batch/0/2, where no command is"]
+
+
+def test_a_waiting_command_that_an_operator_discarded_is_a_dead_letter(world: builders.World) -> None:
+    message = world.sent(commands.Allocate("o5", "LAMP", 1))
+    world.waited(message, "poisoned")
+    world.refused(message, "discarded", what="discarded")
+    assert world.findings() == []
+    world.topics["allocation.dead_letter"].clear()
+    assert world.findings() == ["commands: allocate/0/3 command c7: was refused, but is no dead letter"]
+
+
+def test_a_released_command_that_was_refused_then_must_be_a_dead_letter(world: builders.World) -> None:
+    message = world.sent(commands.ChangeBatchQuantity("early", 3, "LAMP"), id="wrong")
+    world.waited(message, "queued")
+    world.refused(message, "conflict", what="released")
+    assert world.findings() == []
+    world.topics["allocation.dead_letter"].clear()
+    assert world.findings() == ["commands: change_batch_quantity/0/1 command wrong: was refused, but is no dead letter"]

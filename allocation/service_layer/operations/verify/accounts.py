@@ -86,7 +86,7 @@ class Accounts:
         elif is_parked or end is None:
             return _of_waiting(message, outcome, is_parked=is_parked, is_ended=end is not None, letter=letter)
         problems = ["it is parked, though it was " + first.what] if is_parked else []
-        if first.what == "refused" or (end is not None and letter is not None):
+        if first.what == "refused" or (end is not None and _ended_badly(end.what, at, outcome, letter)):
             return problems + self._of_refused(message, at, outcome, letter)
         if letter is not None:
             problems += [f"it was handled, and is a dead letter as well, at {letter.place}"]
@@ -123,6 +123,14 @@ class Accounts:
         if letter.reason == "id_reused":
             return [] if outcome is not None else ["was refused for its id, which nobody else has"]
         return _of_outcome(message, at, outcome, expected="refused")
+
+
+def _ended_badly(
+    word: str, at: snapshot.Coordinates, outcome: snapshot.Outcome | None, letter: dead_letters.DeadLetter | None
+) -> bool:
+    """Tell whether a command was refused after it had waited; one that was released may have been either."""
+    says_so = outcome is not None and outcome.at == at and outcome.outcome == "refused"
+    return word != "released" or letter is not None or says_so
 
 
 def _both(letter: dead_letters.DeadLetter | None) -> list[str]:
