@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from allocation.domain import commands
 from allocation.service_layer import messages
@@ -173,6 +173,8 @@ def command_fields(command: commands.Command) -> dict[str, object]:
             return {"orderid": orderid, "sku": sku, "qty": qty}
         case commands.ChangeBatchQuantity(ref, qty, sku):
             return {"batchref": ref, "qty": qty, "sku": sku}
+        case _:
+            assert_never(command)
 
 
 def new_traceparent() -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_FIRST_WAIT_S = 0.05
+_LAST_WAIT_S = 1.0  # five tries take less than a session: the worker does not poll meanwhile
 _MAX_ERROR_CHARACTERS = 1000  # enough for people; some errors repeat the whole statement
 
 
@@ -73,16 +75,10 @@ class FailurePolicy:
             return self._processor.set_aside(record, error=sentence(last))
 
     def _again(self, record: messages.Record, passing: _Passing) -> processing.Report:
-        for attempt in stamina.retry_context(
-            on=lambda error: not passing.is_for_caller(error),
-            attempts=self._max_retries + 1,
-            timeout=None,
-            wait_initial=0.05,
-            wait_max=1.0,
-        ):
-            with attempt:
-                return self._processor.process([record])
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        retrying = stamina.RetryingCaller(
+            attempts=self._max_retries + 1, timeout=None, wait_initial=_FIRST_WAIT_S, wait_max=_LAST_WAIT_S
+        )
+        return retrying(lambda error: not passing.is_for_caller(error), self._processor.process, [record])
 
 
 class _Passing:

@@ -107,7 +107,7 @@ def test_the_last_error_is_the_one_that_is_told() -> None:
     "error",
     [ports.Retryable("conflict"), ports.DependencyDown("no database"), processing.LogDiverged("allocate", 0, "gone")],
 )
-@pytest.mark.parametrize("before", [0, 1, 2])
+@pytest.mark.parametrize("before", range(5))
 def test_what_is_no_fault_of_the_message_is_left_to_the_caller(error: Exception, before: int) -> None:
     subject = FakeProcessing({3: [*(RuntimeError("a bug") for _ in range(before)), error]})
     with pytest.raises(type(error)):

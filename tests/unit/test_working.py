@@ -284,3 +284,12 @@ def test_a_batch_that_fails_is_followed_by_smaller_ones(scene: Scene) -> None:
     scene.database.failures = [ports.Retryable("a conflict")] * 3
     scene.run(batch_size=100)
     assert scene.consumer.sizes[:2] == [100, 24]
+
+
+def test_house_is_kept_now_and_then_only(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "HOUSEKEEPING_INTERVAL_S", 3600)
+    scene.consumer.arriving.extend([(), ()])
+    looks: list[int] = []
+    scene.consumer.take_ends = lambda: looks.append(1) or []  # type: ignore[method-assign, func-returns-value]
+    scene.run()
+    assert (len(looks), len(scene.consumer.sizes)) == (1, 3)
