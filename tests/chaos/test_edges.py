@@ -66,9 +66,11 @@ class Callers:
 @pytest.mark.long
 @pytest.mark.parametrize("nth", [1, 10, 30])
 def test_api_killed_while_calls_wait(nth: int, system: systems.System) -> None:
-    commands = system.workload("allocate")
-    system.send(commands.first())
     system.start("relay")
+    worker = system.start("worker")
+    system.send(system.workload("allocate").first())
+    system.drain()
+    worker.stop()  # so that calls wait
     callers = Callers()
     api = system.start("api", kill_point=f"api.after_produce:{nth}")
     callers.url = api.await_line("api.listening")["url"]
@@ -144,10 +146,9 @@ def kill_under_load(part: processes.Part, them: Programs) -> str:
 @pytest.mark.long
 @pytest.mark.parametrize("point", BRIDGE)
 def test_bridge_killed_at(point: str, system: systems.System) -> None:
-    commands = system.workload("allocate")
-    system.send(commands.first())
     system.start("relay")
     system.start("worker")
+    system.send(system.workload("allocate").first())
     with programs(system) as them:
         for nth in (1, 2):
             system.note(kill_under_load(system.start("bridge", kill_point=f"{point}:{nth}"), them))

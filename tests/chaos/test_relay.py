@@ -70,6 +70,23 @@ def test_relays_that_are_killed_between_any_two_steps_lose_and_repeat_nothing(in
     finish(installation)
 
 
+def test_a_relay_that_wakes_up_between_two_steps_finds_itself_superseded(installation: Load) -> None:
+    with installation.writing():
+        for point in ("relay.before_commit", "relay.after_commit"):
+            with parts.running(
+                "relay", installation.settings, more={kill_points.VARIABLE: f"{point}:1:stop"}
+            ) as zombie:
+                assert zombie.logged("kill_point.reached")["name"] == point
+                with parts.running("relay", installation.settings) as successor:
+                    successor.logged("relay.active")
+                    zombie.process.send_signal(signal.SIGCONT)
+                    zombie.logged("relay.superseded")
+                    assert zombie.stop() == 0
+                    assert successor.stop() == 0
+            installation.check_published_so_far()
+    finish(installation)
+
+
 def test_a_relay_that_is_killed_at_any_moment_loses_and_repeats_nothing(installation: Load) -> None:
     chance = random.Random(2)
     end = time.monotonic() + DURATION_S
@@ -92,13 +109,13 @@ def test_a_relay_that_sleeps_and_wakes_up_after_another_took_over_loses_and_repe
         parts.running("relay", installation.settings) as other,
     ):
         pids = {one.process.pid, other.process.pid}
-        waiting.wait_until(lambda: owner_pid(installation) in pids)
+        waiting.wait_until(lambda: bool(one.said and other.said), deadline_s=30)
         while time.monotonic() < end:
             threading.Event().wait(chance.uniform(0, 0.3))
             sleeper = owner_pid(installation)
             assert sleeper is not None
             os.kill(sleeper, signal.SIGSTOP)
-            waiting.wait_until(lambda: owner_pid(installation) in pids - {sleeper})  # noqa: B023 - called at once
+            waiting.wait_until(lambda: owner_pid(installation) in pids - {sleeper}, deadline_s=30)  # noqa: B023 - called at once
             os.kill(sleeper, signal.SIGCONT)
         assert one.stop() == 0
         assert other.stop() == 0
