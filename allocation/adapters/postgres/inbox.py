@@ -18,9 +18,14 @@ SELECT i.id, i.source, i.attempt, i.digest, i.outcome, i.topic, i.partition, i."
 FROM inbox AS i JOIN unnest(%s::text[], %s::text[]) AS wanted (id, source) USING (id, source)
 """
 _REPLACE = """
-UPDATE inbox SET attempt = %s, digest = %s, outcome = %s, topic = %s, partition = %s, "offset" = %s,
-    result = %s, reason = %s, error = %s, handled_at = now()
-WHERE id = %s AND source = %s
+UPDATE inbox AS i SET attempt = v.attempt, digest = v.digest, outcome = v.outcome, topic = v.topic,
+    partition = v.partition, "offset" = v."offset", result = v.result, reason = v.reason, error = v.error,
+    handled_at = now()
+FROM unnest(
+    %s::text[], %s::text[], %s::int[], %s::bytea[], %s::text[], %s::text[], %s::int[], %s::bigint[],
+    %s::text[], %s::text[], %s::text[]
+) AS v (id, source, attempt, digest, outcome, topic, partition, "offset", result, reason, error)
+WHERE i.id = v.id AND i.source = v.source
 """
 
 
@@ -52,13 +57,13 @@ class Inbox:
 
     def flush(self) -> None:
         """Write what was recorded; a new identity that another transaction has written too fails as `Retryable`."""
-        written = [self._entries[id_] for id_ in self._written]
-        copying.copy_in(
-            self._cursor, "inbox", _COLUMNS, [_row(entry) for entry in written if entry.id not in self._stored]
-        )
-        for entry in written:
-            if entry.id in self._stored:
-                self._cursor.execute(_REPLACE, (*_row(entry)[2:], entry.id.id, entry.id.source))
+        new: list[tuple[object, ...]] = []
+        known: list[tuple[object, ...]] = []
+        for id_ in self._written:
+            (known if id_ in self._stored else new).append(_row(self._entries[id_]))
+        copying.copy_in(self._cursor, "inbox", _COLUMNS, new)
+        if known:
+            self._cursor.execute(_REPLACE, [list(column) for column in zip(*known, strict=True)])
 
 
 def _row(entry: unit_of_work.InboxEntry) -> tuple[object, ...]:
