@@ -29,6 +29,9 @@ TRACEPARENT = "traceparent"
 ATTEMPT = "allocation_attempt"
 NO_GRACE = "allocation_no_grace"
 
+# Stands in place of headers that nobody can read, and so makes their message invalid.
+UNREADABLE_HEADERS = "allocation_unreadable_headers"
+
 # An event that was announced before, and is on its topic again for those who keep what it says.
 RESENT = "allocation_resent"
 

@@ -95,6 +95,9 @@ def _message(record: messages.Record, command: commands.Command | messages.Unrea
 def _identity(
     record: messages.Record, headers: Mapping[str, bytes | None]
 ) -> tuple[messages.MessageId, int, messages.Unreadable | None]:
+    if messages.UNREADABLE_HEADERS in headers:  # they may have named an id that was handled already
+        error = "a header's name is no UTF-8, so none of its headers can be read; send it anew without that header"
+        return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", error)
     own = headers.get(messages.CE_ID)
     if not own:
         return _coordinates(record), messages.FIRST_ATTEMPT, None

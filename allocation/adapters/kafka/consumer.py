@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import confluent_kafka
 import structlog
 
-from allocation.adapters.kafka import placement, topics
+from allocation.adapters.kafka import headers, placement, topics
 from allocation.service_layer import kill_points, messages, ports
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class GroupConsumer:
             message.leader_epoch() or 0,
             message.key(),
             message.value(),
-            tuple(message.headers() or ()),
+            headers.read(message),
             message.timestamp()[1],
         )
 

@@ -7,11 +7,11 @@ expire and send it back to the beginning.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import confluent_kafka
 
-from allocation.adapters.kafka import patience
+from allocation.adapters.kafka import headers, patience
 from allocation.adapters.kafka import topics as kafka_topics
 from allocation.service_layer import messages, ports
 from allocation.service_layer.bridging import ports as bridging
@@ -81,7 +81,6 @@ class EventLog:
             msg = f"{self._topic}/{partition} went back to offset {offset}: it may have been made anew"
             raise ports.DependencyDown(msg)
         self._expected[partition] = offset + 1
-        headers: Any = message.headers()  # pairs of name and bytes, whatever the stubs allow for sending
         epoch = message.leader_epoch()
         return messages.Record(
             topic=self._topic,
@@ -91,7 +90,7 @@ class EventLog:
             leader_epoch=_NO_EPOCH if epoch is None else epoch,
             key=message.key(),
             value=message.value(),
-            headers=tuple(headers or ()),
+            headers=headers.read(message),
             timestamp_ms=message.timestamp()[1],
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import confluent_kafka
 
-from allocation.adapters.kafka import clients, errors, topics
+from allocation.adapters.kafka import clients, errors, headers, topics
 from allocation.service_layer import messages, ports
 
 if TYPE_CHECKING:
@@ -166,6 +166,6 @@ def _record(message: confluent_kafka.Message, topic_id: str) -> messages.Record:
         leader_epoch=_NO_EPOCH if epoch is None else epoch,
         key=message.key(),
         value=message.value(),
-        headers=tuple(message.headers() or ()),  # type: ignore[arg-type] # a list of bytes, always
+        headers=headers.read(message),
         timestamp_ms=message.timestamp()[1],
     )
