@@ -10,6 +10,8 @@ from allocation.entrypoints.cli import app
 
 PARTS = (
     *("up", "down", "env", "init", "status", "run", "worker", "relay", "bridge", "api", "tail"),
+    *("dlq", "dlq list", "dlq show", "dlq redrive", "dlq discard", "outbox", "outbox list", "outbox release"),
+    *("parked", "parked list", "parked show", "parked release", "parked discard"),
     *("produce", "produce create-batch", "produce allocate", "produce change-batch-quantity"),
 )
 # What takes longer to load than all the rest; none of it is needed to say what there is.
