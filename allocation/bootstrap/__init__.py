@@ -1,18 +1,48 @@
 """The composition root: the one place where parts are chosen and joined, a module for each process.
 
-Everything that is opened here is a context manager, closed in reverse by whoever entered it.
+Everything that is opened here is a context manager, closed in reverse by whoever entered it. A module is
+imported when something of it is asked for: a relay need not wait for what the API is made of.
 """
 
 from __future__ import annotations
 
-from allocation.bootstrap.bridging import bridge, establish_bridge
-from allocation.bootstrap.connections import database, kafka_clients, serde, topic_names
-from allocation.bootstrap.handling import message_bus, worker
-from allocation.bootstrap.initialising import initialise
-from allocation.bootstrap.operating import command_sender, inspection, tail, verification
-from allocation.bootstrap.relaying import create_relay_shards, relay, relay_shards
-from allocation.bootstrap.repairing import dead_letters, decoder, parked_commands, quarantine
-from allocation.bootstrap.serving import Api, api
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from allocation.bootstrap.bridging import bridge, establish_bridge
+    from allocation.bootstrap.connections import database, kafka_clients, serde, topic_names
+    from allocation.bootstrap.handling import message_bus, worker
+    from allocation.bootstrap.initialising import initialise
+    from allocation.bootstrap.operating import command_sender, inspection, tail, verification
+    from allocation.bootstrap.relaying import create_relay_shards, relay, relay_shards
+    from allocation.bootstrap.repairing import dead_letters, decoder, parked_commands, quarantine
+    from allocation.bootstrap.serving import Api, api
+
+_HOMES = {
+    "Api": "serving",
+    "api": "serving",
+    "bridge": "bridging",
+    "command_sender": "operating",
+    "create_relay_shards": "relaying",
+    "database": "connections",
+    "dead_letters": "repairing",
+    "decoder": "repairing",
+    "establish_bridge": "bridging",
+    "initialise": "initialising",
+    "inspection": "operating",
+    "kafka_clients": "connections",
+    "message_bus": "handling",
+    "parked_commands": "repairing",
+    "quarantine": "repairing",
+    "relay": "relaying",
+    "relay_shards": "relaying",
+    "serde": "connections",
+    "tail": "operating",
+    "topic_names": "connections",
+    "verification": "operating",
+    "worker": "handling",
+}
 
 __all__ = [
     "Api",
@@ -38,3 +68,9 @@ __all__ = [
     "verification",
     "worker",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

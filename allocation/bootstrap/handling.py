@@ -77,7 +77,9 @@ def worker(settings: config.Settings, *, stopping: threading.Event) -> Iterator[
             )
 
 
-def _log_ends(admin: kafka_topics.TopicAdmin, topic: str) -> Mapping[messages.LogPartition, int]:
-    topic_id = admin.describe([topic])[topic].topic_id
+def _log_ends(admin: kafka_topics.TopicAdmin, topic: str) -> Mapping[messages.LogPartition, int] | None:
+    described = admin.describe([topic])
+    if topic not in described:
+        return None
     marks = admin.watermarks(admin.partitions([topic]))
-    return {messages.LogPartition(topic_id, number): mark.end for (_, number), mark in marks.items()}
+    return {messages.LogPartition(described[topic].topic_id, number): mark.end for (_, number), mark in marks.items()}

@@ -43,7 +43,8 @@ class Processing(Protocol):
         """Refuse these commands if their grace ended by then and they still wait."""
 
 
-Ends = Callable[[], "Mapping[messages.LogPartition, int]"]  # of the `create_batch` logs, as they are now
+# The ends of the `create_batch` logs as they are now; None while there is no such topic.
+Ends = Callable[[], "Mapping[messages.LogPartition, int] | None"]
 
 
 class _Barrier(NamedTuple):
@@ -68,15 +69,18 @@ class Grace:
         Raises `Retryable`; a command that fails in another way stays where it is, and stops no other.
         """
         if self._barrier is None:
-            now = self._room.now()
-            if self._room.overdue(now, limit=1):
-                self._barrier = _Barrier(now, self._ends())
+            self._barrier = self._raise_barrier()
             return ()
         if not self._is_passed(self._barrier):
             return ()
         expired_at, self._barrier = self._barrier.expired_at, None
         overdue = self._room.overdue(expired_at, limit=self.LIMIT)
         return self._expire(overdue, expired_at) if overdue else ()
+
+    def _raise_barrier(self) -> _Barrier | None:
+        now = self._room.now()
+        ends = self._ends() if self._room.overdue(now, limit=1) else None
+        return None if ends is None else _Barrier(now, ends)
 
     def _expire(self, overdue: Sequence[unit_of_work.ParkedCommand], expired_at: datetime) -> list[processing.Report]:
         try:

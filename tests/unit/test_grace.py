@@ -180,3 +180,11 @@ def test_a_conflict_is_left_to_the_caller(scene: Scene) -> None:
     scene.pass_time(60)
     with pytest.raises(ports.Retryable):
         scene.check_twice()
+
+
+def test_nothing_is_refused_while_there_is_no_topic_that_its_batch_could_come_on(scene: Scene) -> None:
+    without_topic = grace.Grace(room=scene.room, ends=lambda: None, processor=scene.processor)
+    scene.send(LINE)
+    scene.pass_time(61)
+    assert [*without_topic.check(), *without_topic.check()] == []
+    assert scene.check_twice() == {"expired": 1}

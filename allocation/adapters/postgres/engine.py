@@ -25,6 +25,9 @@ _OPTIONS = {
     "TimeZone": "UTC",
 }
 _CONNECT_TIMEOUT_S = 5
+_SILENCE_MS = (
+    15_000  # a server that vanished without a word is given up after this; the kernel would take a quarter hour
+)
 
 _CONFLICTS = (
     psycopg2.errors.DeadlockDetected,
@@ -58,6 +61,7 @@ def create(url: str, *, pool_size: int = 5) -> sqlalchemy.Engine:
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "application_name": "allocation",
             "keepalives_idle": 10,
+            "tcp_user_timeout": _SILENCE_MS,
         },
     )
 
