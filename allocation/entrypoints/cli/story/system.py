@@ -57,7 +57,7 @@ def running(tell: telling.Teller) -> Iterator[System]:
     try:
         with _everything(tell, directory) as system:
             yield system
-    except (Exception, SystemExit):
+    except Exception:
         tell.say(f"The logs are kept in {directory}")
         raise
     except BaseException:
