@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 import stamina
 import structlog
 
-from allocation.service_layer import ports, processing
+from allocation.service_layer import messages, ports, processing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from allocation.service_layer import messages
 
 log = structlog.get_logger()
 
 _FIRST_WAIT_S = 0.05
 _LAST_WAIT_S = 1.0  # five tries take less than a session: the worker does not poll meanwhile
-_MAX_ERROR_CHARACTERS = 1000  # enough for people; some errors repeat the whole statement
 
 
 class Processing(Protocol):
@@ -93,5 +90,4 @@ class _Passing:
 
 def sentence(error: Exception) -> str:
     """Return an error as text that can be stored, whatever it says."""
-    text = f"{type(error).__name__}: {error}"[:_MAX_ERROR_CHARACTERS]
-    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return messages.sentence(f"{type(error).__name__}: {error}")

@@ -37,6 +37,8 @@ RESENT = "allocation_resent"
 
 FIRST_ATTEMPT = 1
 
+_MAX_ERROR_CHARACTERS = 1000  # enough for people; some errors repeat a whole statement, or a whole schema
+
 
 class MessageId(NamedTuple):
     """The identity of a command: `ce_source` and `ce_id`, or where it lies in Kafka."""
@@ -103,6 +105,11 @@ class Message:
     def traceparent(self) -> bytes | None:
         """The trace that the sender began."""
         return next((value for name, value in self.record.headers if name == TRACEPARENT), None)
+
+
+def sentence(error: str) -> str:
+    """Return what an error says as text that can be stored and sent, whatever it quotes."""
+    return error[:_MAX_ERROR_CHARACTERS].encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 class OutboxMessage(NamedTuple):

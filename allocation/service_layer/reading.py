@@ -74,7 +74,7 @@ class MessageReader:
         try:
             return _COMMANDS[name](self._deserializer.deserialize(name, record.value))
         except ports.UnreadableValue as error:
-            return messages.Unreadable(error.reason, str(error))
+            return messages.Unreadable(error.reason, messages.sentence(str(error)))
         except refusal.Refusal as error:
             return messages.Unreadable(error.reason, str(error))
 

@@ -20,7 +20,8 @@ def copy_in(cursor: Any, table: str, columns: Sequence[str], rows: Iterable[Sequ
     lines = "\n".join(["\t".join([_field(value) for value in row]) for row in rows])
     if lines:
         names = ", ".join(f'"{column}"' for column in columns)
-        cursor.copy_expert(f"COPY {table} ({names}) FROM STDIN", io.StringIO(lines + "\n"))
+        # Encoded here: within the driver's read, what cannot be encoded would look like a cancelled statement.
+        cursor.copy_expert(f"COPY {table} ({names}) FROM STDIN", io.BytesIO(f"{lines}\n".encode()))
 
 
 def _field(value: object) -> str:

@@ -23,6 +23,7 @@ _OPTIONS = {
     "lock_timeout": "10s",
     "synchronous_commit": "on",
     "TimeZone": "UTC",
+    "client_encoding": "UTF8",
 }
 _CONNECT_TIMEOUT_S = 5
 _SILENCE_MS = (
