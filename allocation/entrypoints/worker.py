@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,12 +17,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
+# A micro-batch makes a hundred thousand objects and drops them all: looking for cycles among them while they live
+# takes a quarter of the time and finds none.
+_GC_THRESHOLD = 500_000
 _RETRY_S = 1.0  # how often what does not answer at the start is asked again
 
 
 def run(settings: config.Settings) -> None:
     """Work until SIGTERM or Ctrl-C; the batch in hand is finished. Waits for services that are not up yet."""
     stop = stopping.on_signal()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
     waits_for = ""
     while not stop.is_set():
         try:

@@ -7,6 +7,7 @@ event depends on its cause alone: the same cause gives the same bytes after any 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import re
 import uuid
@@ -27,6 +28,7 @@ _EVENT_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://example.com/allocatio
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})(-.*)?"
 )
+_EVENT_SOURCE = (messages.CE_SOURCE, EVENT_SOURCE.encode())
 _SPECVERSION = (messages.CE_SPECVERSION, b"1.0")
 _CONTENT_TYPE = (messages.CONTENT_TYPE, b"application/avro")  # without it readers take the data for JSON
 
@@ -107,7 +109,7 @@ class Envelopes:
         event_id = _event_id(cause.message, ordinal)
         headers = (
             (messages.CE_ID, str(event_id).encode()),
-            (messages.CE_SOURCE, EVENT_SOURCE.encode()),
+            _EVENT_SOURCE,
             (messages.CE_TYPE, f"allocation.{name}".encode()),
             (messages.CE_TIME, _rfc3339(cause.time)),
             _SPECVERSION,
@@ -119,9 +121,7 @@ class Envelopes:
         return messages.OutboxMessage(
             topic=self._event_topics[name],
             key=event.sku.encode(),
-            value=self._serializer.serialize(
-                name, {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-            ),
+            value=self._serializer.serialize(name, {field: getattr(event, field) for field in type(event).__slots__}),
             headers=headers,
             sku=event.sku,
         )
@@ -182,6 +182,7 @@ def new_traceparent() -> str:
     return f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
 
 
+@functools.lru_cache(maxsize=4)  # all events of a micro-batch have the same time
 def _rfc3339(time: datetime) -> bytes:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
 

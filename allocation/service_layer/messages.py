@@ -104,7 +104,10 @@ class Message:
     @property
     def traceparent(self) -> bytes | None:
         """The trace that the sender began."""
-        return next((value for name, value in self.record.headers if name == TRACEPARENT), None)
+        for name, value in self.record.headers:
+            if name == TRACEPARENT:
+                return value
+        return None
 
 
 def sentence(error: str) -> str:
