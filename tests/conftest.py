@@ -47,7 +47,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly or not ("programs" in wanted or ("stack" in wanted and by_processes)):
         return
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
-    devstack.install(terminal.write_line if terminal else lambda _: None)
+    try:
+        devstack.install(terminal.write_line if terminal else lambda _: None)
+    except devstack.DevstackError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")
