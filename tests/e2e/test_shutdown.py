@@ -1,0 +1,96 @@
+"""A worker that is told to stop finishes its batch; told twice, it ends at once; nothing is lost either way."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy
+
+from tests import waiting
+from tests.e2e import floods, parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from allocation import config
+
+ORDERS = 6000
+# Two seconds for the batch in hand and one to leave the group are meant; other tests run at the same time.
+STOP_S = 10.0
+AT_ONCE_S = 3.0
+WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+@contextlib.contextmanager
+def backlog(settings: config.Settings) -> Iterator[floods.Flood]:
+    with floods.flood(settings) as flood:
+        flood.create("LAMP")
+        flood.allocate("LAMP", 0, ORDERS)
+        yield flood
+
+
+@contextlib.contextmanager
+def held_by_someone(settings: config.Settings, name: str) -> Iterator[None]:
+    """Hold a lock that the worker needs, so that it stays in the middle of a batch."""
+    engine = sqlalchemy.create_engine(settings.database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO locks VALUES (%s)", (name,))
+        yield
+    engine.dispose()
+
+
+def send(worker: parts.Part, number: signal.Signals) -> None:
+    """Send a signal and wait until it has arrived: of two that are on their way together one may be lost."""
+    worker.process.send_signal(number)
+    status = Path(f"/proc/{worker.process.pid}/status")
+    waiting.wait_until(lambda: "ShdPnd:\t0000000000000000" in status.read_text() or worker.process.poll() is not None)
+
+
+def finish(settings: config.Settings, flood: floods.Flood) -> None:
+    with parts.running("worker", settings):
+        flood.await_handled()
+    flood.assert_settled(lines=ORDERS)
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_the_batch_in_hand_is_finished_and_the_rest_is_handled_after_a_restart(
+    initialised: config.Settings, number: signal.Signals
+) -> None:
+    small = initialised.model_copy(update={"batch_size": 100, "consumer_instance_id": "only"})
+    with backlog(small) as flood:
+        with parts.running("worker", small) as worker:
+            worker.logged("worker.batch")
+            worker.process.send_signal(number)
+            began = time.monotonic()
+            assert worker.wait() == 0
+            took_s = time.monotonic() - began
+        floods.tell(f"stopped {took_s:.2f} s after {number.name}")
+        assert took_s < STOP_S
+        assert "worker.stopped" in "".join(worker.said)
+        assert 0 < flood.handled < flood.sent
+        assert flood.number("SELECT count(*) FROM inbox") == flood.handled
+        finish(small, flood)
+
+
+@pytest.mark.parametrize("second", SIGNALS, ids=lambda number: number.name)
+def test_a_second_signal_ends_it_at_once_wherever_it_is(initialised: config.Settings, second: signal.Signals) -> None:
+    static = initialised.model_copy(update={"consumer_instance_id": "only"})
+    with backlog(static) as flood:
+        with held_by_someone(static, "sku:LAMP"), parts.running("worker", static) as worker:
+            worker.logged("worker.assigned")
+            waiting.wait_until(lambda: flood.number(WAITERS) > 0, deadline_s=parts.DEADLINE_S)
+            send(worker, signal.SIGTERM)
+            send(worker, second)
+            began = time.monotonic()
+            code = worker.wait()
+            took_s = time.monotonic() - began
+        floods.tell(f"ended {took_s:.2f} s after the second signal")
+        assert code == 128 + second
+        assert took_s < AT_ONCE_S
+        finish(static, flood)
