@@ -28,7 +28,14 @@ def _field(value: object) -> str:
     if value is None:
         return _NULL
     if isinstance(value, str):
-        return value.translate(_ESCAPES)
+        return _escaped(value)
     if isinstance(value, bytes):
         return "\\\\x" + value.hex()
     return str(value)
+
+
+def _escaped(value: str) -> str:
+    # Nearly no value needs it, and to look is much cheaper than to translate.
+    if "\\" in value or "\t" in value or "\n" in value or "\r" in value:
+        return value.translate(_ESCAPES)
+    return value
