@@ -86,7 +86,8 @@ class GroupConsumer:
         if first is None:
             return ()
         records = self._records([first])  # before the next call, which may take its partition away
-        return [*records, *self._records(self._consumer.consume(max_records - 1, 0))]
+        records += self._records(self._consumer.consume(max_records - 1, 0))
+        return self._of_the_same_topics(records)
 
     def keep_alive(self, duration_s: float) -> None:
         """Stay in the group for a while without taking anything."""
@@ -145,6 +146,27 @@ class GroupConsumer:
                 self._expected[key] = message.offset() + 1
                 records.append(self._record(message))
         return records
+
+    def _of_the_same_topics(self, records: list[messages.Record]) -> Sequence[messages.Record]:
+        """Drop what may be of a topic that was deleted and made anew.
+
+        In a new topic the client goes on at the offset where it was in the old one, without any error. An id that
+        is the same now was the same when these were fetched. Asking takes less than a millisecond.
+        """
+        names = {record.topic for record in records}
+        try:
+            found = self._places.topic_ids() if names else {}
+        except ports.DependencyDown:
+            self._look_again_at(names)
+            raise
+        made_anew = {name for name in names if found.get(name) != self._topic_ids[name]}
+        self._look_again_at(made_anew)
+        return [record for record in records if record.topic not in made_anew] if made_anew else records
+
+    def _look_again_at(self, names: set[str]) -> None:
+        for key in self._assigned() if names else ():
+            if key.topic in names and key not in self._diverged:
+                self._look_again(key)
 
     def _is_wanted(self, key: Key, offset: int) -> bool:
         if key in self._unplaced or key in self._diverged or key in self._held:

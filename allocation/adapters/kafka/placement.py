@@ -53,6 +53,10 @@ class Placement:
         self._names = names
         self._stored = stored
 
+    def topic_ids(self) -> Mapping[str, str]:
+        """Return the ids of those of the topics that exist; blocks, raises `DependencyDown`."""
+        return {name: topic.topic_id for name, topic in self._admin.describe(self._names).items()}
+
     def of(self, keys: Collection[Key], committed: Mapping[Key, int]) -> dict[Key, Place | Misfit]:
         """Return the place of each of these partitions; blocks, raises `DependencyDown` when it cannot be known."""
         described = self._admin.describe(self._names)
