@@ -132,7 +132,8 @@ def test_a_topic_that_is_deleted_and_made_again_is_set_aside(system: systems.Sys
 @pytest.mark.long
 def test_rows_that_kafka_refuses_hold_up_their_own_sku_alone(system: systems.System) -> None:
     topics = Topics(system)
-    topics.set_config("out_of_stock", "max.message.bytes", "10")
+    # Larger than the marker of a transaction, smaller than any event.
+    topics.set_config("out_of_stock", "max.message.bytes", "150")
     commands = system.workload("storm")
     system.send(commands.first() + commands.take(150))
     start_both(system)

@@ -15,7 +15,7 @@ from allocation.adapters.postgres import inbox, locks, positions, repository
 from allocation.service_layer import kill_points, processing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from allocation.adapters.kafka import topics
     from allocation.service_layer import messages, unit_of_work
@@ -142,9 +142,13 @@ class _ReadingWhileLocking:
 
 def _begin_at_the_groups_offset() -> None:
     def place(
-        _key: topics.TopicPartition, topic_id: str, _stored: Any, bounds: topics.Watermarks, committed: int | None
+        key: topics.TopicPartition,
+        topic_id: str,
+        _stored: Any,
+        bounds: Mapping[topics.TopicPartition, topics.Watermarks],
+        committed: int | None,
     ) -> placement.Place:
-        return placement.Place(topic_id, bounds.begin if committed is None else committed, recognise=False)
+        return placement.Place(topic_id, bounds[key].begin if committed is None else committed, recognise=False)
 
     placement.place = place  # type: ignore[assignment]
 
