@@ -34,6 +34,7 @@ class Row:
 
 
 _ROWS = pytest.StashKey[list[Row]]()
+_SEED = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,7 @@ def seed(pytestconfig: pytest.Config) -> int:
     chosen = pytestconfig.getoption("--seed")
     if chosen is None:
         chosen = random.SystemRandom().randrange(10**6) if pytestconfig.getoption("--long") else _FIXED_SEED
+    pytestconfig.stash[_SEED] = int(chosen)
     return int(chosen)
 
 
@@ -77,6 +79,9 @@ def system(
         row.events = len(running.seen.events) if running.seen else 0
         row.violations = "?" if running.found is None else str(len(running.found))
     row.seconds = time.monotonic() - began
+    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and request.config.getoption("--long"):
+        terminal.write_line(f" {row.seconds:6.1f} s  {row.cell}")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -93,7 +98,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     rows = config.stash.get(_ROWS, [])
     if not rows or not config.getoption("--long"):
         return
-    terminalreporter.section("kill matrix")
+    terminalreporter.section(f"kill matrix, seed {config.stash.get(_SEED, None)}")
     width = max(len(row.cell) for row in rows)
     line = f"{{:{width}}}  {{:26}}  {{:>8}}  {{:>7}}  {{:>10}}  {{:>7}}"
     terminalreporter.write_line(line.format("cell", "reached", "commands", "events", "violations", "seconds"))

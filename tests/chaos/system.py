@@ -116,6 +116,11 @@ class System:
         )
         assert part.is_running, part.log.read_text()[-2000:]
 
+    @property
+    def started(self) -> int:
+        """How many processes there have been."""
+        return len(self._parts)
+
     def note(self, reached: str) -> None:
         """Say for the table what has really happened."""
         if reached not in self.reached:

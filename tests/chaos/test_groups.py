@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,9 +88,24 @@ def test_another_worker_takes_over_from_one_that_was_killed(protocol: str, syste
         for worker in workers:
             system.await_progress(worker)
         before = len(workers[1].lines("worker.assigned"))
+        began = time.monotonic()
         workers[0].kill()
         waiting.wait_until(lambda: len(workers[1].lines("worker.assigned")) > before, deadline_s=TAKEOVER_S)
-    system.note("taken over")
+        system.note(f"taken over in {time.monotonic() - began:.1f} s")
+    system.verify()
+
+
+@pytest.mark.long
+def test_a_worker_that_comes_back_under_its_name_goes_on_at_once(system: systems.System) -> None:
+    commands = system.workload("allocate")
+    system.send(commands.first())
+    system.start("relay")
+    with system.under_load(commands):
+        system.await_progress(worker := system.start("worker"))
+        worker.kill()
+        began = time.monotonic()
+        system.await_progress(system.start("worker"))
+        system.note(f"back in {time.monotonic() - began:.1f} s")
     system.verify()
 
 
