@@ -8,14 +8,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from allocation import devstack
+from allocation import config, devstack
 from allocation.devstack import profiles
+from allocation.entrypoints import logs
 from tests.bench import bench, options
 
 
 def main() -> None:
     """Run what the arguments ask for."""
     arguments = _arguments()
+    logs.configure(config.load(log_level="error"))
     sizes = options.SMOKE if arguments.smoke else options.Sizes()
     if arguments.commands:
         sizes = dataclasses.replace(sizes, commands=arguments.commands)
@@ -32,7 +34,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--scenario", default="A,B,C,D,E,F,G", help="letters with commas, all by default")
+    parser.add_argument("--scenario", default="A,B,C,D,E,F,G,S", help="letters with commas, all by default")
     parser.add_argument("--case", action="append", default=[], help="only this one; may be repeated")
     parser.add_argument("--commands", type=int, help="how many commands a drain gets")
     parser.add_argument("--rounds", type=int, default=3)

@@ -8,10 +8,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.bench import commands, drains, seeding
+from tests.bench import commands, drains, latencies, others, seeding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from allocation import config, devstack
     from tests.bench import options
@@ -26,6 +26,11 @@ class Bench:
     endpoints: devstack.Endpoints
     servers: Mapping[str, tuple[int, ...]]
     sizes: options.Sizes
+
+    @property
+    def session_timeout_ms(self) -> int:
+        """How long a worker may be frozen while its commands are sent: ten thousand of them take well under a second."""
+        return 8_000 + self.sizes.commands // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +55,84 @@ def _book(on: Bench) -> Figures:
     return drains.drain(on, drains.BOOK, skus, seed=functools.partial(seeding.book, skus=on.sizes.skus))
 
 
+def _on_one_sku(on: Bench) -> Figures:
+    return drains.drain(on, drains.OURS, commands.one_sku(on.sizes.commands), seed=_two_batches(on))
+
+
+def _zipf(on: Bench) -> Figures:
+    skus = commands.zipf(on.sizes.commands, skus=on.sizes.skus)
+    return drains.drain(on, drains.OURS, skus, seed=_two_batches(on))
+
+
+def _with_old_lines(on: Bench, *, lines_per_sku: Callable[[options.Sizes], int]) -> Figures:
+    each = lines_per_sku(on.sizes)
+    skus = max(1, on.sizes.old_lines // each)
+
+    def seed(settings: config.Settings) -> None:
+        seeding.batches(settings, skus=skus)
+        seeding.lines(settings, skus=skus, lines_per_sku=each)
+
+    return drains.drain(on, drains.OURS, commands.uniform(on.sizes.commands, skus=skus), seed=seed)
+
+
+def _with_few_skus(on: Bench, *, old_batches: bool) -> Figures:
+    skus = _few(on)
+
+    def seed(settings: config.Settings) -> None:
+        seeding.batches(settings, skus=skus)
+        if old_batches:
+            seeding.old_batches(settings, skus=skus, batches_per_sku=on.sizes.batches_per_sku)
+
+    return drains.drain(on, drains.OURS, commands.uniform(on.sizes.commands, skus=skus), seed=seed)
+
+
+def _few(on: Bench) -> int:
+    return max(1, on.sizes.old_lines // on.sizes.many_lines_per_sku)
+
+
 def _two_batches(on: Bench) -> Callable[[config.Settings], None]:
     return functools.partial(seeding.batches, skus=on.sizes.skus)
 
 
-CASES = (
-    Case("book", "A", _book),
-    Case("limit", "A", functools.partial(_uniform, contender=drains.LIMIT)),
-    Case("ours", "ACDEFG", functools.partial(_uniform, contender=drains.OURS)),
-    Case("ours, 2 workers", "A", functools.partial(_uniform, contender=drains.OURS_TWICE)),
-)
+def _old_lines(sizes: options.Sizes) -> int:
+    return sizes.old_lines // sizes.skus
+
+
+def _many_old_lines(sizes: options.Sizes) -> int:
+    return sizes.many_lines_per_sku
+
+
+def _latency_cases(sizes: options.Sizes) -> Iterator[Case]:
+    for rate in sizes.rates:
+        for name, contender in (("limit", drains.LIMIT), ("ours", drains.OURS)):
+            run_it = functools.partial(latencies.of_commands, contender=contender, rate=rate)
+            yield Case(f"latency at {rate}/s, {name}", "B", run_it)
+    if sizes.high_rate:
+        for name, contender in (("limit", drains.LIMIT), ("ours", drains.OURS)):
+            run_it = functools.partial(latencies.of_commands, contender=contender, rate=sizes.high_rate)
+            yield Case(f"latency at half the drain rate, {name}", "B", run_it)
+
+
+def cases(sizes: options.Sizes) -> tuple[Case, ...]:
+    """Return all measurements, in the order of a round."""
+    return (
+        Case("book", "A", _book),
+        Case("limit", "A", functools.partial(_uniform, contender=drains.LIMIT)),
+        Case("ours", "ACDEFG", functools.partial(_uniform, contender=drains.OURS)),
+        Case("ours, 2 workers", "A", functools.partial(_uniform, contender=drains.OURS_TWICE)),
+        *_latency_cases(sizes),
+        Case("one sku", "C", _on_one_sku),
+        Case("zipf", "C", _zipf),
+        Case("old lines", "D", functools.partial(_with_old_lines, lines_per_sku=_old_lines)),
+        Case("few skus", "D", functools.partial(_with_few_skus, old_batches=False)),
+        Case("few skus, many old lines", "D", functools.partial(_with_old_lines, lines_per_sku=_many_old_lines)),
+        Case("few skus, many old batches", "D", functools.partial(_with_few_skus, old_batches=True)),
+        Case("reallocation storm", "E", others.storm),
+        Case("relay alone", "F", others.relay),
+        Case("relay alone, latency at 200/s", "F", functools.partial(latencies.of_rows, rate=200)),
+        Case("replay", "G", others.replay),
+        Case("start of a worker", "S", others.start),
+    )
 
 
 def run(
@@ -67,10 +140,10 @@ def run(
 ) -> Results:
     """Return the figures of each case by round; every second round goes through the cases backwards."""
     wanted = set(scenarios)
-    cases = [case for case in CASES if wanted & set(case.scenarios) and (not only or case.name in only)]
+    chosen = [case for case in cases(on.sizes) if wanted & set(case.scenarios) and (not only or case.name in only)]
     results: Results = defaultdict(list)
     for number in range(rounds):
-        for case in cases[:: 1 if number % 2 == 0 else -1]:
+        for case in chosen[:: 1 if number % 2 == 0 else -1]:
             load = os.getloadavg()[0]
             figures = case.run(on)
             results[case.name].append({**figures, "load_before": load})
@@ -79,4 +152,6 @@ def run(
 
 
 def _brief(figures: Figures) -> str:
-    return ", ".join(f"{name} {value:,.4g}" if value < 1000 else f"{name} {value:,.0f}" for name, value in figures.items())
+    return ", ".join(
+        f"{name} {value:,.4g}" if value < 1000 else f"{name} {value:,.0f}" for name, value in figures.items()
+    )

@@ -13,7 +13,7 @@ from allocation.domain import commands
 from allocation.service_layer import envelopes, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from allocation import config
 

@@ -70,7 +70,7 @@ def drain(
     seed: Callable[[config.Settings], None],
 ) -> Figures:
     """Return how one contender does with an `Allocate` for each of these skus."""
-    with installation.fresh(on.endpoints) as settings:
+    with installation.fresh(on.endpoints, session_timeout_ms=on.session_timeout_ms) as settings:
         if contender is BOOK:
             book.create_tables(settings)
         seed(settings)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Looked for so often: a small part of what is measured, and cheap.
 _REST_S = 0.005
 _CHUNK = 10_000
+_PATIENCE_S = 0.2
 
 
 class Watcher:
@@ -40,9 +41,16 @@ class Watcher:
                 check()
             time.sleep(_REST_S)
 
+    def take_soon(self) -> Sequence[Any]:
+        """Return what arrives, as soon as anything does."""
+        first = self._consumer.poll(_PATIENCE_S)
+        return () if first is None else self._note([first, *self._consumer.consume(_CHUNK, 0)])
+
     def take(self) -> Sequence[Any]:
         """Return what has arrived."""
-        fetched = self._consumer.consume(_CHUNK, 0)
+        return self._note(self._consumer.consume(_CHUNK, 0))
+
+    def _note(self, fetched: Sequence[Any]) -> Sequence[Any]:
         if fetched:
             for message in fetched:
                 if message.error() is not None:
@@ -51,7 +59,7 @@ class Watcher:
             self.last_at = time.time()
             if not self.first_at:
                 self.first_at, self.first_count = self.last_at, len(fetched)
-        return fetched  # type: ignore[no-any-return]
+        return fetched
 
 
 @contextlib.contextmanager
@@ -63,11 +71,7 @@ def watching(settings: config.Settings, *topics: str) -> Iterator[Watcher]:
     try:
         names = [settings.topic_prefix + topic for topic in topics]
         consumer.assign(
-            [
-                confluent_kafka.TopicPartition(name, number, 0)
-                for name in names
-                for number in range(settings.partitions)
-            ]
+            [confluent_kafka.TopicPartition(name, number, 0) for name in names for number in range(settings.partitions)]
         )
         yield Watcher(consumer)
     finally:

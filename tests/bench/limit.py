@@ -101,9 +101,7 @@ def handle(settings: config.Settings, stop: threading.Event) -> None:
     """Take commands, one in quiet times and many in a backlog."""
     group = {"group.id": settings.consumer_group, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
     consumer = confluent_kafka.Consumer(bootstrap.kafka_clients(settings).consumer(**group))
-    consumer.subscribe(
-        [bootstrap.topic_names(settings).allocate], on_assign=lambda *_: log.info("worker.assigned")
-    )
+    consumer.subscribe([bootstrap.topic_names(settings).allocate], on_assign=lambda *_: log.info("worker.assigned"))
     with bootstrap.database(settings) as engine, dedicated.connection(engine) as connection:
         handler = Handler(settings, connection)
         while not stop.is_set():

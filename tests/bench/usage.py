@@ -21,7 +21,16 @@ _IDLE, _WAITING = 3, 4
 _COUNTED = 8  # guests are counted as users already
 
 
+_WITH_CHILDREN = "postgres"  # a process for each connection
+
+
 def cpu_s(pid: int) -> float:
+    """Return the processor seconds of a process."""
+    mine = _stat(pid)
+    return sum(int(mine[field]) for field in (_USER, _SYSTEM)) / _TICKS_PER_S if mine else 0.0
+
+
+def family_cpu_s(pid: int) -> float:
     """Return the processor seconds of a process, of its children, and of those that it has waited for."""
     mine = _stat(pid)
     if mine is None:
@@ -62,7 +71,9 @@ class Meter:
         return {**used, "others": max(0.0, machine - sum(used.values()))}
 
     def _now(self) -> dict[str, float]:
-        return {name: sum(map(cpu_s, pids)) for name, pids in self._pids.items()}
+        return {
+            name: sum(map(family_cpu_s if name == _WITH_CHILDREN else cpu_s, pids)) for name, pids in self._pids.items()
+        }
 
 
 def _stat(pid: int) -> list[str] | None:
