@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import uuid
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell ignores Ctrl-C for what it runs in the background, and so would every process that a test starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: one of the kill tests that run with --long only")
 
 
