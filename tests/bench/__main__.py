@@ -11,7 +11,7 @@ from pathlib import Path
 from allocation import config, devstack
 from allocation.devstack import profiles
 from allocation.entrypoints import logs
-from tests.bench import bench, options
+from tests.bench import bench, options, plot, report
 
 
 def main() -> None:
@@ -29,7 +29,13 @@ def main() -> None:
                 servers={"postgres": (running.postgres.pid,), "kafka": (running.kafka.pid,)},
                 sizes=sizes,
             )
-            bench.run(on, arguments.scenario.split(","), rounds=arguments.rounds, tell=_tell, only=arguments.case)
+            rounds = 1 if arguments.smoke else arguments.rounds
+            found = bench.run(on, arguments.scenario.split(","), rounds=rounds, tell=_tell, only=arguments.case)
+    sys.stdout.write(f"{report.table(found)}\n")
+    if arguments.json:
+        arguments.json.write_text(report.as_json(found, sizes))
+    if arguments.plot:
+        arguments.plot.write_text(plot.svg(found))
 
 
 def _arguments() -> argparse.Namespace:

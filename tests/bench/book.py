@@ -72,7 +72,7 @@ class Consumer:
             uow.commit()
         for event in events:
             self._publish(event)
-        self._consumer.commit(message, asynchronous=False)
+        self._consumer.commit(message=message, asynchronous=False)
 
     def close(self) -> None:
         """Leave the group."""

@@ -79,7 +79,7 @@ def drain(
         with running(contender, settings) as parts, events.watching(settings, _EVENT) as watcher:
             figures = timed(on, settings, parts, watcher, outgoing, expected=len(outgoing))
         assert lines(settings, contender) - before == watcher.count == len(outgoing)
-    return {"rate": len(outgoing) / figures["seconds"], **figures}
+    return {"rate": len(outgoing) / figures["seconds"], "count": len(outgoing), **figures}
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import io
 import json
 import select
 import sys
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from allocation.adapters.postgres import dedicated, schema
 from allocation.entrypoints import logs, stopping
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Sequence
 
 log = structlog.get_logger()
@@ -57,13 +57,14 @@ class Handler:
 
     def rows(self, fetched: Sequence[Any]) -> tuple[str, str, str]:
         """Return what is to be copied into order_lines, inbox and outbox."""
-        read, write, out = fastavro.schemaless_reader, fastavro.schemaless_writer, io.BytesIO()
+        read: Any = fastavro.schemaless_reader
+        write, out = fastavro.schemaless_writer, io.BytesIO()
         reader, writer, header, topic, places = self._reader, self._writer, self._header, self._topic, self._places
         lines, inbox, outbox = [], [], []
         for message in fetched:
             body = io.BytesIO(message.value())
             body.seek(wire.HEADER_BYTES)
-            fields = read(body, reader)
+            fields: Any = read(body, reader)
             id_ = message.headers()[0][1].decode()
             sku = fields["sku"]
             place = places[sku]

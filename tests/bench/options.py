@@ -20,7 +20,6 @@ class Sizes:
     latency_s: float = 20.0
     warm_up_s: float = 3.0
     rates: tuple[int, ...] = (50, 200, 1_000)
-    high_rate: int = 15_000
 
 
 SMOKE = Sizes(
@@ -35,5 +34,4 @@ SMOKE = Sizes(
     latency_s=1.0,
     warm_up_s=0.2,
     rates=(50,),
-    high_rate=0,
 )

@@ -31,7 +31,7 @@ def storm(on: bench.Bench) -> drains.Figures:
             settings.database_url, "SELECT allocated FROM batches WHERE reference = 'batch-0-2'"
         )
         assert moved[0] == lines
-    return {"rate": lines / figures["seconds"], **figures}
+    return {"rate": lines / figures["seconds"], "count": lines, **figures}
 
 
 def relay(on: bench.Bench) -> drains.Figures:
@@ -48,7 +48,7 @@ def relay(on: bench.Bench) -> drains.Figures:
             passes = process.lines("relay.pass")
             begun = processes.logged_at(passes[0]) - passes[0]["duration_ms"] / 1000
             seconds = watcher.last_at - begun
-            return {"rate": rows / seconds, "seconds": seconds, **used, **parts.peak_rss()}
+            return {"rate": rows / seconds, "count": rows, "seconds": seconds, **used, **parts.peak_rss()}
 
 
 def replay(on: bench.Bench) -> drains.Figures:
@@ -67,6 +67,7 @@ def replay(on: bench.Bench) -> drains.Figures:
             seconds = processes.logged_at(last) - begun
             return {
                 "rate": len(outgoing) / seconds,
+                "count": len(outgoing),
                 "ratio_to_own_drain": drained["seconds"] / seconds,
                 "seconds": seconds,
                 **used,
