@@ -9,8 +9,8 @@ INSTALLED := $(VENV)/.installed
 COMPOSE = $(if $(shell command -v docker-compose),docker-compose,docker compose) -p allocation -f docker-compose.kafka.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-all test-chaos test-containers lint format coverage \
-        compose-up compose-down compose-clean compose-test clean
+.PHONY: help install lock demo test test-all test-chaos test-containers bench lint format \
+        coverage compose-up compose-down compose-clean compose-test clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-chaos: install  ## The long kill tests
 test-containers: install  ## The tests of the adapters on testcontainers (needs a Docker engine)
 	$(BIN)/python -m pytest --stack=containers tests/integration \
 	  --ignore-glob='*/test_devstack*.py' --ignore=tests/integration/test_stack_commands.py
+
+bench: install  ## Measure on a stack of its own, an hour; BENCH="--scenario A --rounds 1" for less
+	$(BIN)/python -m tests.bench --json bench.json --plot bench.svg $(BENCH)
 
 compose-up:  ## Build the image, start the whole system in containers, wait until it is healthy
 	$(COMPOSE) up --detach --build

@@ -40,7 +40,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--scenario", default="A,B,C,D,E,F,G,S", help="letters with commas, all by default")
+    parser.add_argument("--scenario", default=",".join(bench.SCENARIOS), help="letters with commas, all by default")
     parser.add_argument("--case", action="append", default=[], help="only this one; may be repeated")
     parser.add_argument("--commands", type=int, help="how many commands a drain gets")
     parser.add_argument("--rounds", type=int, default=3)

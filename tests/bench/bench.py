@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Figures = dict[str, float]
 
-_WARM_UP = 50_000  # commands
+SCENARIOS = "ABCDEFGS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,8 @@ def run(
     """Return the figures of each case by round; every second round goes through the cases backwards."""
     wanted = set(scenarios)
     chosen = [case for case in cases(on.sizes) if wanted & set(case.scenarios) and (not only or case.name in only)]
-    _warm_up(on)
+    if on.sizes.warm_up_commands:
+        _warm_up(on)
     found: results.Results = {case.name: [] for case in chosen}
     for number in range(rounds):
         for case in chosen[:: 1 if number % 2 == 0 else -1]:
@@ -165,7 +166,7 @@ def run(
 
 def _warm_up(on: Bench) -> None:
     """Let the services do the work once: a Java program gets quicker by that."""
-    skus = commands.uniform(min(on.sizes.commands, _WARM_UP), skus=on.sizes.skus)
+    skus = commands.uniform(on.sizes.warm_up_commands, skus=on.sizes.skus)
     on.drained.append(drains.drain(on, drains.OURS, skus, seed=_two_batches(on))["rate"])
 
 

@@ -53,7 +53,7 @@ def _measure(
 
         found = _latencies_ms(watcher, expected, check)
         used = {f"cpu_s.{name}": value for name, value in meter.cpu().items()}
-        return {**_percentiles(found[warm_up:]), **used, **parts.peak_rss()}
+        return {**_percentiles(found[warm_up:]), "count": len(found) - warm_up, **used, **parts.peak_rss()}
 
 
 def _latencies_ms(watcher: events.Watcher, expected: int, check: Callable[[], None]) -> list[float]:

@@ -11,6 +11,7 @@ class Sizes:
 
     commands: int = 100_000
     book_commands: int = 2_000
+    warm_up_commands: int = 50_000
     skus: int = 1_000
     outbox_rows: int = 200_000
     storm_lines: int = 10_000
@@ -25,6 +26,7 @@ class Sizes:
 SMOKE = Sizes(
     commands=300,
     book_commands=20,
+    warm_up_commands=0,
     skus=20,
     outbox_rows=300,
     storm_lines=50,
