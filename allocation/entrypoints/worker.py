@@ -34,7 +34,8 @@ def run(settings: config.Settings) -> None:
             with bootstrap.worker(settings, stopping=stop) as worker:
                 log.info("worker.started", group=settings.consumer_group, instance=settings.consumer_instance_id)
                 worker.run(stop)
-        except ports.DependencyDown as error:
+        except (ports.DependencyDown, ports.MembershipLost) as error:
+            # Also after an outage: a commit that the client sends again under its former membership costs it the new.
             if str(error) != waits_for:
                 waits_for = str(error)
                 log.warning("worker.waits", error=waits_for)

@@ -205,7 +205,7 @@ class GroupConsumer:
                 self._ends[key] = messages.LogEnd(key.topic, log_, self._expected[key], offset)
         elif error.code() in _LOST_LOG:
             self._look_again(key)
-        elif error.fatal():
+        elif error.fatal() or error.code() == confluent_kafka.KafkaError._FATAL:  # noqa: SLF001 - see above
             raise ports.MembershipLost(
                 f"Kafka no longer lets this worker be a member of its group: {error.str()}; "
                 "if another worker uses the same ALLOCATION_CONSUMER_INSTANCE_ID, give each its own"
