@@ -149,6 +149,12 @@ def nothing_left_over(seen: Observation) -> Iterator[str]:
         yield f"{_where(at)} is still {state} in {queue}"
 
 
+def nothing_hidden(seen: Observation) -> Iterator[str]:
+    """No transaction was left open, behind which readers of what is committed would wait for ever."""
+    for (topic, partition), (visible, end) in seen.hidden.items():
+        yield f"{topic}/{partition} ends at {end}, and an open transaction hides all from {visible} on"
+
+
 def journal_is_complete(seen: Observation) -> Iterator[str]:
     """The journal's topic has the rows of its table, once each and in their order."""
     stored = [number for number, _ in seen.stored_journal]
@@ -172,6 +178,7 @@ CHECKS: tuple[Callable[[Observation], Iterable[str]], ...] = (
     events_give_allocations,
     stock_adds_up,
     nothing_left_over,
+    nothing_hidden,
     journal_is_complete,
     model_agrees,
 )

@@ -88,9 +88,14 @@ class Log:
         finally:
             consumer.close()
 
-    def ends(self, topics: Collection[str]) -> dict[tuple[str, int], int]:
-        """Return the ends of all partitions of these topics."""
-        settings: dict[str, Any] = {"bootstrap.servers": self._servers, "group.id": "oracle"}
+    def ends(self, topics: Collection[str], *, committed: bool = True) -> dict[tuple[str, int], int]:
+        """Return the ends of all partitions of these topics, behind open transactions if not `committed`."""
+        isolation = "read_committed" if committed else "read_uncommitted"
+        settings: dict[str, Any] = {
+            "bootstrap.servers": self._servers,
+            "group.id": "oracle",
+            "isolation.level": isolation,
+        }
         consumer = confluent_kafka.Consumer(settings)
         try:
             return {

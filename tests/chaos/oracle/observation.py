@@ -76,6 +76,7 @@ class Observation:
     products: dict[str, tuple[int, int]]
     parked: list[tuple[str, str, At]]
     unsent: int
+    hidden: dict[tuple[str, int], tuple[int, int]]
     quarantined: list[tuple[int, str | None]]
 
     def identity(self, record: logs.Record) -> Identity:
@@ -134,6 +135,8 @@ class Tables:
 
 def observe(log: logs.Log, tables: Tables, *, prefix: str, schema_ids: dict[str, int]) -> Observation:
     """Look at everything; blocks until all topics are read."""
+    outgoing = (*avro.EVENTS, DEAD_LETTERS, JOURNAL)
+    visible, real = log.ends(outgoing), log.ends(outgoing, committed=False)
     journal = [json.loads(record.value or b"") for record in log.read([JOURNAL])]
     return Observation(
         prefix=prefix,
@@ -171,6 +174,7 @@ def observe(log: logs.Log, tables: Tables, *, prefix: str, schema_ids: dict[str,
             (queue, state, tables.at(*where))
             for queue, state, *where in tables.rows('SELECT queue, state, topic, partition, "offset" FROM parked')
         ],
+        hidden={place: (visible[place], end) for place, end in real.items() if visible[place] != end},
         unsent=tables.rows("SELECT count(*) FROM outbox WHERE quarantined IS NULL")[0][0],
         quarantined=[
             (id_, sku) for id_, sku in tables.rows("SELECT id, sku FROM outbox WHERE quarantined IS NOT NULL")
