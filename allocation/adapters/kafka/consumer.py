@@ -31,6 +31,9 @@ _HELD_INTERVAL_S = 0.5  # how often it is asked whether added partitions may beg
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
 # A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
 _FETCH_WAIT_MS = 50
+# Ordinary records come to a tenth of that; the largest, of 1 MB, must not fill the memory by the thousand.
+_BATCH_BYTES = 16 * 1024 * 1024
+_STEP_RECORDS = 100  # of the largest, as many as the client holds at a time
 _LOST_LOG = frozenset((confluent_kafka.KafkaError._AUTO_OFFSET_RESET, confluent_kafka.KafkaError.OFFSET_OUT_OF_RANGE))  # noqa: SLF001 - librdkafka's own codes begin so
 
 Key = topics.TopicPartition
@@ -86,7 +89,13 @@ class GroupConsumer:
         if first is None:
             return ()
         records = self._records([first])  # before the next call, which may take its partition away
-        records += self._records(self._consumer.consume(max_records - 1, 0))
+        held_bytes = len(first)
+        while len(records) < max_records and held_bytes < _BATCH_BYTES:
+            fetched = self._consumer.consume(min(_STEP_RECORDS, max_records - len(records)), 0)
+            if not fetched:
+                break
+            held_bytes += sum(map(len, fetched))
+            records += self._records(fetched)
         return self._of_the_same_topics(records)
 
     def keep_alive(self, duration_s: float) -> None:

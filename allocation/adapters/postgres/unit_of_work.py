@@ -8,7 +8,7 @@ as they were before.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psycopg2
 
@@ -28,7 +28,7 @@ from allocation.domain import commands
 from allocation.service_layer import kill_points, messages, unit_of_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -42,6 +42,14 @@ _OUTBOX_COLUMNS = ("shard", "topic", "partition", "key", "value", "headers", "sk
 _SHARD = 0  # all rows belong to one shard until a relay is measured to be too slow for that
 
 
+class _Move(NamedTuple):
+    """A position that is to be moved at commit; a function would hold on to the unit of work and all its messages."""
+
+    log: messages.LogPartition
+    expected: unit_of_work.Position | None
+    new: unit_of_work.Position
+
+
 class PostgresUnitOfWork:
     """See `unit_of_work.MessageUnitOfWork`; a new one for each transaction."""
 
@@ -53,7 +61,7 @@ class PostgresUnitOfWork:
         self._journal_topic = journal_topic
         self._announced: list[external_events.ExternalEvent] = []
         self._outbox: list[messages.OutboxMessage] = []
-        self._moves: list[Callable[[], None]] = []
+        self._moves: list[_Move] = []
 
     def __enter__(self) -> Self:
         with engine.translated_errors():
@@ -158,13 +166,13 @@ class PostgresUnitOfWork:
         self, log: messages.LogPartition, *, expected: unit_of_work.Position | None, new: unit_of_work.Position
     ) -> None:
         """Move a position, at commit."""
-        self._moves.append(lambda: positions.move(self._cursor, log, expected=expected, new=new))
+        self._moves.append(_Move(log, expected, new))
 
     def commit(self) -> None:
         """Write all differences and commit; the relay and the API are told."""
         with engine.translated_errors():
             for move in self._moves:
-                move()
+                positions.move(self._cursor, move.log, expected=move.expected, new=move.new)
             self.products.flush()
             self._parked.flush()
             self._inbox.flush()
