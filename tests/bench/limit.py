@@ -11,6 +11,7 @@ import json
 import select
 import sys
 from collections import Counter
+from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
@@ -103,15 +104,26 @@ def handle(settings: config.Settings, stop: threading.Event) -> None:
     group = {"group.id": settings.consumer_group, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
     consumer = confluent_kafka.Consumer(bootstrap.kafka_clients(settings).consumer(**group))
     consumer.subscribe([bootstrap.topic_names(settings).allocate], on_assign=lambda *_: log.info("worker.assigned"))
-    with bootstrap.database(settings) as engine, dedicated.connection(engine) as connection:
+    with (
+        bootstrap.database(settings) as engine,
+        dedicated.connection(engine) as connection,
+        futures.ThreadPoolExecutor(1) as writer,
+    ):
         handler = Handler(settings, connection)
+        writing: futures.Future[None] | None = None
         while not stop.is_set():
-            first = consumer.poll(_POLL_S)
-            if first is not None:
-                fetched = [first, *consumer.consume(_BATCH - 1, 0)]
-                handler.write(handler.rows(fetched))
+            first = consumer.poll(_POLL_S if writing is None else 0)
+            fetched = [] if first is None else [first, *consumer.consume(_BATCH - 1, 0)]
+            rows = handler.rows(fetched)
+            if writing is not None:
+                writing.result()
                 consumer.commit(asynchronous=True)
-                log.info("worker.batch", records=len(fetched))
+                writing = None
+            if len(fetched) == _BATCH:  # more are there: make rows of them meanwhile
+                writing = writer.submit(handler.write, rows)
+            elif fetched:
+                handler.write(rows)
+                consumer.commit(asynchronous=True)
     consumer.close()
 
 
