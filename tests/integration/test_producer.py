@@ -192,7 +192,7 @@ def test_a_broker_that_is_killed_meanwhile_costs_no_message_and_repeats_none(bre
                 breakable_stack.kafka.start()
             yield message
 
-    with producer.Producer(kafka_logs.a_config(endpoints)) as sender:
+    with producer.Producer(kafka_logs.a_config(endpoints), delivery_timeout_s=90) as sender:
         assert sender.send_all(interrupted()) == 20_000
     breakable_stack.kafka.wait_ready()
     counted = Counter(kafka_logs.values(endpoints, topic))
