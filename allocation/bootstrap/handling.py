@@ -55,7 +55,7 @@ def worker(settings: config.Settings, *, stopping: threading.Event) -> Iterator[
         consumer = kafka_consumer.GroupConsumer(
             connections.kafka_clients(settings),
             names=commands,
-            places=placement.Placement(admin, names=commands, stored=room.positions),
+            places=placement.Placement(admin, names=commands, stored=room.positions, first=names.create_batch),
             group=settings.consumer_group,
             instance_id=settings.consumer_instance_id,
             protocol=settings.group_protocol,

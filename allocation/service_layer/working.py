@@ -95,13 +95,17 @@ class Worker:
                 self._back_off(error)
 
     def _handle(self, records: Sequence[messages.Record], stopping: threading.Event) -> None:
-        """Process until it is done, or the records are no longer ours, or the process is to stop."""
+        """Process until it is done, or the records are no longer ours, or the process is to stop.
+
+        What fails is tried again with fewer records: it may have been more than the database allows one transaction.
+        """
         rebalances = self._consumer.rebalances
         conflicts = 0
         while records and not stopping.is_set():
             started = time.monotonic()
+            batch = records[: self._batch_size.records]
             try:
-                reports = self._policy.process(records, conflicts_are_faults=conflicts >= _MAX_CONFLICTS)
+                reports = self._policy.process(batch, conflicts_are_faults=conflicts >= _MAX_CONFLICTS)
             except processing.LogDiverged as error:
                 self._consumer.set_aside(error.topic, error.partition, str(error))
                 records = [one for one in records if (one.topic, one.partition) != (error.topic, error.partition)]
@@ -114,9 +118,10 @@ class Worker:
                     return
             else:
                 kill_points.reached("worker.after_commit")
-                self._consumer.commit(records)
-                self._learn(records, reports, time.monotonic() - started)
-                return
+                self._consumer.commit(batch)
+                self._learn(batch, reports, time.monotonic() - started)
+                records = records[len(batch) :]
+                conflicts = 0
         if records:
             self._consumer.place_again()
 

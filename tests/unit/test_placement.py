@@ -118,3 +118,44 @@ def test_another_topic_is_nothing_that_a_new_partition_waits_for() -> None:
     stored = {messages.LogPartition("topic-2", 0): other}
     placed = placement.place(KEY, "topic-1", stored, {KEY: topics.Watermarks(0, 3)}, None)
     assert placed == placement.Place("topic-1", 0, recognise=False)
+
+
+ALLOCATE, BATCHES = topics.TopicPartition("allocate", 0), topics.TopicPartition("create_batch", 0)
+BATCH_LOG = messages.LogPartition("id of create_batch", 0)
+
+
+def in_turn(
+    *keys: topics.TopicPartition, batches_handled: int | None = None
+) -> Mapping[topics.TopicPartition, placement.Place | placement.Misfit]:
+    stored = {}
+    if batches_handled is not None:
+        stored[BATCH_LOG] = unit_of_work.Position("create_batch", batches_handled, 0, batches_handled - 1, b"")
+    places = placement.Placement(
+        cast("topics.TopicAdmin", FakeAdmin()),
+        names=("create_batch", "allocate"),
+        stored=lambda: stored,
+        first="create_batch",
+    )
+    return places.of(keys, {})
+
+
+@pytest.mark.parametrize("handled", [None, 4])
+def test_in_a_backlog_what_is_allocated_waits_for_the_batches_that_piled_up_with_it(handled: int | None) -> None:
+    placed = in_turn(ALLOCATE, BATCHES, batches_handled=handled)
+    assert placed[ALLOCATE] == placement.Place("id of allocate", 0, recognise=False, after={BATCH_LOG: 5})
+    batches = placed[BATCHES]
+    assert isinstance(batches, placement.Place)
+    assert not batches.after
+
+
+def test_where_all_batches_are_handled_nothing_waits() -> None:
+    assert in_turn(ALLOCATE, BATCHES, batches_handled=5)[ALLOCATE] == placement.Place(
+        "id of allocate", 0, recognise=False
+    )
+
+
+def test_nothing_waits_for_batches_that_are_not_this_workers_to_handle_or_cannot_be_handled() -> None:
+    assert in_turn(ALLOCATE)[ALLOCATE] == placement.Place("id of allocate", 0, recognise=False)
+    placed = in_turn(ALLOCATE, BATCHES, batches_handled=99)  # beyond the end: not the log that was handled
+    assert isinstance(placed[BATCHES], placement.Misfit)
+    assert placed[ALLOCATE] == placement.Place("id of allocate", 0, recognise=False)

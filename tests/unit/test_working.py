@@ -293,3 +293,24 @@ def test_house_is_kept_now_and_then_only(scene: Scene, monkeypatch: pytest.Monke
     scene.consumer.take_ends = lambda: looks.append(1) or []  # type: ignore[method-assign, func-returns-value]
     scene.run()
     assert (len(looks), len(scene.consumer.sizes)) == (1, 3)
+
+
+def test_what_was_more_than_one_transaction_may_take_is_tried_again_in_smaller_ones(scene: Scene) -> None:
+    """The server closes the connection of a transaction that takes too long: it looks like an outage."""
+    sizes: list[int] = []
+
+    class Limited(failure_policy.FailurePolicy):
+        def process(
+            self, records: Sequence[messages.Record], *, conflicts_are_faults: bool = False
+        ) -> list[processing.Report]:
+            sizes.append(len(records))
+            if len(records) > 3:
+                msg = "the database does not answer: server closed the connection unexpectedly"
+                raise ports.DependencyDown(msg)
+            return super().process(records, conflicts_are_faults=conflicts_are_faults)
+
+    scene.arrive(*(commands.CreateBatch(f"b{number}", "LAMP", 1) for number in range(8)))
+    scene.run(Limited(scene.processor, max_retries=0), batch_size=8)
+    assert sizes[:3] == [8, 4, 2]
+    assert scene.consumer.committed == list(range(8))
+    assert scene.consumer.placed_again == 0

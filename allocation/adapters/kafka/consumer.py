@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _COMMITTED_TIMEOUT_S = 10.0
-_HELD_INTERVAL_S = 0.5  # how often it is asked whether added partitions may begin
+_HELD_INTERVAL_S = 0.1  # how often it is asked whether partitions that wait may begin
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
 # A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
 _FETCH_WAIT_MS = 50
@@ -253,13 +253,22 @@ class GroupConsumer:
             log.info("worker.partition_held", topic=key.topic, partition=key.partition, logs=len(where.after))
 
     def _let_go(self) -> None:
-        """Begin with added partitions once the old ones have been handled as far as they went then."""
+        """Begin with partitions once those that they wait for have been handled as far as they went then."""
         self._held_until = time.monotonic() + _HELD_INTERVAL_S
-        passed = [key for key, after in self._held.items() if self._places.are_passed(after)]
+        passed = [key for key, after in self._held.items() if self._may_begin(key, after)]
         for key in passed:
             self._consumer.seek(confluent_kafka.TopicPartition(*key, self._expected[key]))
             del self._held[key]
         self._resume(passed)
+
+    def _may_begin(self, key: Key, after: Mapping[messages.LogPartition, int]) -> bool:
+        """Tell whether the others are passed; one of another topic that is set aside holds up nothing."""
+        aside = {
+            messages.LogPartition(self._topic_ids[one.topic], one.partition)
+            for one in self._diverged
+            if one.topic != key.topic and one.topic in self._topic_ids
+        }
+        return self._places.are_passed({log_: end for log_, end in after.items() if log_ not in aside})
 
     def _committed(self, keys: Sequence[Key]) -> dict[Key, int]:
         asked = [confluent_kafka.TopicPartition(*key) for key in keys]

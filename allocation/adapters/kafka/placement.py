@@ -24,7 +24,7 @@ class Place(NamedTuple):
     """Where reading starts; `recognise` when the record there is the one that was handled last.
 
     `after` says how far other logs must be handled first: adding partitions moves keys, and what was sent
-    for a key before that lies in another partition.
+    for a key before that lies in another partition; and what is allocated should find its batches there.
     """
 
     topic_id: str
@@ -48,10 +48,12 @@ class Placement:
         *,
         names: Sequence[str],
         stored: Callable[[], Mapping[messages.LogPartition, unit_of_work.Position]],
+        first: str | None = None,
     ) -> None:
         self._admin = admin
         self._names = names
         self._stored = stored
+        self._first = first
 
     def topic_ids(self) -> Mapping[str, str]:
         """Return the ids of those of the topics that exist; blocks, raises `DependencyDown`."""
@@ -69,7 +71,30 @@ class Placement:
                 places[key] = place(key, topic_id, stored, bounds, committed.get(key))
             else:
                 places[key] = Misfit("the topic does not exist any more")
-        return places
+        return {key: self._in_turn(key, where, places, stored, bounds) for key, where in places.items()}
+
+    def _in_turn(
+        self,
+        key: Key,
+        where: Place | Misfit,
+        places: Mapping[Key, Place | Misfit],
+        stored: Mapping[messages.LogPartition, unit_of_work.Position],
+        bounds: Mapping[Key, topics.Watermarks],
+    ) -> Place | Misfit:
+        """Let a partition wait for what has piled up in that of the same number of the topic that comes first.
+
+        In a backlog each command read before its batch would be parked, and all be released by one transaction.
+        """
+        if self._first in (None, key.topic) or isinstance(where, Misfit):
+            return where
+        before = Key(self._first, key.partition)
+        placed = places.get(before)
+        if not isinstance(placed, Place):
+            return where
+        log, marks = messages.LogPartition(placed.topic_id, key.partition), bounds[before]
+        if (stored[log].next_offset if log in stored else marks.begin) >= marks.end:
+            return where
+        return where._replace(after={**where.after, log: marks.end})
 
     def are_passed(self, after: Mapping[messages.LogPartition, int]) -> bool:
         """Tell whether these logs are handled so far; raises `DependencyDown`."""
