@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -122,14 +121,13 @@ def timed(
     for worker in parts.workers:
         worker.freeze()
     commands.send(settings, outgoing)
-    meter = usage.Meter({**parts.pids(), **on.servers, "bench": (os.getpid(),)})
+    meter = usage.Meter({**parts.pids(), **on.servers})
     begun = time.time()
     for worker in parts.workers:
         worker.thaw()
     watcher.await_count(expected, check=parts.check)
     seconds = watcher.last_at - begun
-    used = {f"cpu_s.{name}": value for name, value in meter.cpu().items()}
-    return {"seconds": seconds, **used, **parts.peak_rss()}
+    return {"seconds": seconds, **meter.figures(), **parts.peak_rss()}
 
 
 def lines(settings: config.Settings, contender: Contender) -> int:

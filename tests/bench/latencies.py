@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,7 @@ def _measure(
     sender = ("tests.bench.pacing", job, str(rate), str(expected), str(on.sizes.skus))
     with contextlib.ExitStack() as stack:
         watcher = stack.enter_context(events.watching(settings, "line_allocated"))
-        meter = usage.Meter({**parts.pids(), **on.servers, "bench": (os.getpid(),)})
+        meter = usage.Meter({**parts.pids(), **on.servers})
         sending = stack.enter_context(processes.running(*sender, settings=settings))
 
         def check() -> None:
@@ -52,8 +51,7 @@ def _measure(
             sending.check(time.monotonic() + processes.DEADLINE_S)
 
         found = _latencies_ms(watcher, expected, check)
-        used = {f"cpu_s.{name}": value for name, value in meter.cpu().items()}
-        return {**_percentiles(found[warm_up:]), "count": len(found) - warm_up, **used, **parts.peak_rss()}
+        return {**_percentiles(found[warm_up:]), "count": len(found) - warm_up, **meter.figures(), **parts.peak_rss()}
 
 
 def _latencies_ms(watcher: events.Watcher, expected: int, check: Callable[[], None]) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -40,15 +39,14 @@ def relay(on: bench.Bench) -> drains.Figures:
     with installation.fresh(on.endpoints) as settings, events.watching(settings, "line_allocated") as watcher:
         seeding.outbox(settings, rows=rows)
         with processes.running("allocation", "relay", settings=settings) as process:
-            meter = usage.Meter({"relay": (process.pid,), **on.servers, "bench": (os.getpid(),)})
+            meter = usage.Meter({"relay": (process.pid,), **on.servers})
             parts = drains.Running((), (process,))
             watcher.await_count(rows, check=parts.check)
-            used = {f"cpu_s.{name}": value for name, value in meter.cpu().items()}
             process.await_line("relay.pass")
             passes = process.lines("relay.pass")
             begun = processes.logged_at(passes[0]) - passes[0]["duration_ms"] / 1000
             seconds = watcher.last_at - begun
-            return {"rate": rows / seconds, "count": rows, "seconds": seconds, **used, **parts.peak_rss()}
+            return {"rate": rows / seconds, "count": rows, "seconds": seconds, **meter.figures(), **parts.peak_rss()}
 
 
 def replay(on: bench.Bench) -> drains.Figures:
@@ -63,14 +61,13 @@ def replay(on: bench.Bench) -> drains.Figures:
             begun = processes.logged_at(worker.await_line("worker.assigned"))
             meter = usage.Meter({"worker": (worker.pid,), **on.servers})
             last = _await_repeated(worker, len(outgoing))
-            used = {f"cpu_s.{name}": value for name, value in meter.cpu().items()}
             seconds = processes.logged_at(last) - begun
             return {
                 "rate": len(outgoing) / seconds,
                 "count": len(outgoing),
                 "ratio_to_own_drain": drained["seconds"] / seconds,
                 "seconds": seconds,
-                **used,
+                **meter.figures(),
                 "rss_mb.worker": worker.peak_rss_mb(),
             }
 

@@ -23,6 +23,10 @@ _PROCESSES = ("worker", "relay", "postgres", "kafka", "bench", "others")
 _LIBRARIES = ("confluent-kafka", "fastavro", "psycopg2-binary", "sqlalchemy")
 _LARGE, _SMALL = 100, 1
 _US = 1e6
+# What a system does by itself, the kernel's threads and the like.
+_NOISE = 0.05
+_QUIET = "The machine was quiet."
+_WARNING = "THE MACHINE WAS NOT QUIET: others used more than 5 % of it. These figures are too low."
 
 
 def table(found: results.Results) -> str:
@@ -42,7 +46,8 @@ def table(found: results.Results) -> str:
         (
             _aligned(("case", "figure", "minimum", "median", "maximum"), main),
             "Processor time in µs for each command (or row, or line), medians:",
-            _aligned(("case", *_PROCESSES), _cpu(summary)),
+            _aligned(("case", *_PROCESSES, "others' share"), list(_cpu(summary))),
+            _WARNING if _is_disturbed(summary) else _QUIET,
             "Goals; ratios are of the same round:",
             _aligned(("", "minimum", "median", "maximum", "at least", "aim", "reached"), goals),
         )
@@ -99,7 +104,12 @@ def _cpu(summary: Mapping[str, Mapping[str, results.Spread]]) -> Iterator[tuple[
         if "count" in figures:
             count = figures["count"].median
             used = (figures.get(f"cpu_s.{name}") for name in _PROCESSES)
-            yield (case, *("" if one is None else f"{one.median / count * _US:,.1f}" for one in used))
+            share = f"{figures['others_share'].median:.0%}"
+            yield (case, *("" if one is None else f"{one.median / count * _US:,.1f}" for one in used), share)
+
+
+def _is_disturbed(summary: Mapping[str, Mapping[str, results.Spread]]) -> bool:
+    return any(figures["others_share"].median > _NOISE for figures in summary.values() if "others_share" in figures)
 
 
 def _aligned(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

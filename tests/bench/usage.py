@@ -6,6 +6,7 @@ Source: proc_pid_stat(5), proc_pid_status(5), proc_stat(5).
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,15 +61,26 @@ class Meter:
     """Counts from its creation; `pids` are the processes by name, several with one name are added up."""
 
     def __init__(self, pids: Mapping[str, tuple[int, ...]]) -> None:
-        self._pids = pids
+        self._pids = {**pids, "bench": (os.getpid(),)}
+        self._begun_at = time.monotonic()
         self._machine = machine_cpu_s()
         self._begun = self._now()
 
-    def cpu(self) -> dict[str, float]:
-        """Return the seconds since then by process; `others` are those that no one here has used."""
+    def figures(self) -> dict[str, float]:
+        """Return the seconds since then by process; `others` are those that no one here has used.
+
+        `others_share` is their part of what the machine has, from 0 to 1: how far it was from being quiet.
+        """
+        elapsed_s = time.monotonic() - self._begun_at
         machine = machine_cpu_s() - self._machine
         used = {name: seconds - self._begun[name] for name, seconds in self._now().items()}
-        return {**used, "others": max(0.0, machine - sum(used.values()))}
+        others = max(0.0, machine - sum(used.values()))
+        share = others / (elapsed_s * (os.cpu_count() or 1))
+        return {
+            **{f"cpu_s.{name}": value for name, value in used.items()},
+            "cpu_s.others": others,
+            "others_share": share,
+        }
 
     def _now(self) -> dict[str, float]:
         return {
