@@ -1,0 +1,129 @@
+"""How soon the partitions of a worker that was killed are handled again, without gap or duplicate."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import waiting
+from tests.e2e import floods, parts
+
+if TYPE_CHECKING:
+    from allocation import config
+
+PARTITIONS = 6
+# Promised are 2 s for a worker that restarts and 10 s for another to take over, on a machine that does nothing else.
+# These deadlines still tell: without what is tested here, it would take as long as the session of `LONG_SESSION_MS`.
+RESTART_S = 12.0
+TAKEOVER_S = 25.0
+LONG_SESSION_MS = 40_000
+
+
+class Orders:
+    """Lines for one sku on each partition, so that every partition must be handled."""
+
+    def __init__(self, flood: floods.Flood) -> None:
+        self._flood = flood
+        self.count = 0
+
+    def place(self, each: int = 20) -> None:
+        for partition in range(PARTITIONS):
+            self._flood.allocate("LAMP", self.count, each, partition=partition)
+            self.count += each
+
+
+def all_handled_since(began: float, flood: floods.Flood, deadline_s: float) -> float:
+    """Wait until everything is handled, and return how many seconds after `began` that was."""
+    flood.await_handled(deadline_s=deadline_s)
+    return time.monotonic() - began
+
+
+def members(settings: config.Settings, **more: object) -> config.Settings:
+    return settings.model_copy(update={"batch_size": 10, **more})
+
+
+def test_a_killed_worker_that_restarts_under_its_name_goes_on_at_once(initialised: config.Settings) -> None:
+    named = members(initialised, consumer_instance_id="only", session_timeout_ms=LONG_SESSION_MS)
+    with floods.flood(named) as flood:
+        flood.create("LAMP")
+        orders = Orders(flood)
+        orders.place()
+        with parts.running("worker", named) as worker:
+            worker.logged("worker.batch")
+            worker.process.kill()
+        orders.place()
+        began = time.monotonic()
+        with parts.running("worker", named) as worker:
+            worker.logged("worker.started")
+            ready = time.monotonic()
+            total_s = all_handled_since(began, flood, RESTART_S)
+            own_s = time.monotonic() - ready
+        floods.tell(
+            f"classic, static: handled {total_s:.2f} s after the start of the process, {own_s:.2f} s after it was up"
+        )
+        flood.assert_settled(lines=orders.count)
+    assert total_s < RESTART_S
+
+
+@pytest.mark.parametrize(
+    ("protocol", "names"),
+    [("classic", (None, None)), ("classic", ("one", "two")), ("consumer", (None, None)), ("consumer", ("one", "two"))],
+    ids=["classic dynamic", "classic static", "KIP-848 dynamic", "KIP-848 static"],
+)
+def test_another_worker_takes_over_from_one_that_was_killed(
+    initialised: config.Settings, protocol: str, names: tuple[str | None, str | None]
+) -> None:
+    settings = [members(initialised, group_protocol=protocol, consumer_instance_id=name) for name in names]
+    with floods.flood(initialised) as flood:
+        flood.create("LAMP")
+        orders = Orders(flood)
+        with parts.running("worker", settings[0]) as first, parts.running("worker", settings[1]) as second:
+            half = 3 * PARTITIONS // 2  # of three topics
+            waiting.wait_until(lambda: share(first) == share(second) == half, deadline_s=parts.DEADLINE_S)
+            orders.place()
+            first.process.kill()
+            began = time.monotonic()
+            orders.place()
+            took_s = all_handled_since(began, flood, TAKEOVER_S)
+        floods.tell(f"{protocol}, {'dynamic' if names[0] is None else 'static'}: taken over after {took_s:.2f} s")
+        flood.assert_settled(lines=orders.count)
+    assert took_s < TAKEOVER_S
+
+
+@pytest.mark.parametrize("name", [None, "only"], ids=["dynamic", "static"])
+def test_a_killed_worker_that_restarts_under_kip_848_goes_on_when_its_session_is_over(
+    initialised: config.Settings, name: str | None
+) -> None:
+    settings = members(initialised, group_protocol="consumer", consumer_instance_id=name)
+    with floods.flood(settings) as flood:
+        flood.create("LAMP")
+        orders = Orders(flood)
+        orders.place()
+        with parts.running("worker", settings) as worker:
+            worker.logged("worker.batch")
+            worker.process.kill()
+        orders.place()
+        began = time.monotonic()
+        restarts = 0
+        while flood.handled < flood.sent:  # as a supervisor would: a name that is still in use is fatal
+            restarts += 1
+            with parts.running("worker", settings) as worker:
+                waiting.wait_until(
+                    lambda: flood.handled >= flood.sent or worker.process.poll() is not None,
+                    deadline_s=TAKEOVER_S,
+                )
+            assert time.monotonic() - began < TAKEOVER_S
+        took_s = time.monotonic() - began
+        kind = "dynamic" if name is None else "static"
+        floods.tell(f"KIP-848, {kind}, restarted: handled after {took_s:.2f} s, started {restarts} times")
+        flood.assert_settled(lines=orders.count)
+
+
+def share(worker: parts.Part) -> int:
+    """Return how many partitions a worker has, as it told when it was given some and when some were taken."""
+    lines = [json.loads(text) for text in tuple(worker.said) if text.startswith("{")]
+    given = sum(len(line["at"]) for line in lines if line["event"] == "worker.assigned")
+    return given - sum(int(line["partitions"]) for line in lines if line["event"] == "worker.revoked")
