@@ -42,7 +42,7 @@ test: install  ## Run the tests; starts the services that they need
 test-all: lint test test-chaos  ## Everything that needs no Docker engine
 
 test-chaos: install  ## The long kill tests
-	$(BIN)/python -m pytest tests/chaos --long
+	$(BIN)/python -m pytest tests/chaos tests/e2e tests/fuzz --long
 
 test-containers: install  ## The tests of the adapters on testcontainers (needs a Docker engine)
 	$(BIN)/python -m pytest --stack=containers tests/integration \

@@ -68,6 +68,7 @@ def test_a_killed_worker_that_restarts_under_its_name_goes_on_at_once(initialise
     assert total_s < RESTART_S
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("protocol", "names"),
     [("classic", (None, None)), ("classic", ("one", "two")), ("consumer", (None, None)), ("consumer", ("one", "two"))],
@@ -93,6 +94,7 @@ def test_another_worker_takes_over_from_one_that_was_killed(
     assert took_s < TAKEOVER_S
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [None, "only"], ids=["dynamic", "static"])
 def test_a_killed_worker_that_restarts_under_kip_848_goes_on_when_its_session_is_over(
     initialised: config.Settings, name: str | None
