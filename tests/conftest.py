@@ -45,6 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: one of the kill tests that run with --long only")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests to those who ask for them."""
+    if config.getoption("--long"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch what the first start of the stack needs now, since no time limit of a test runs here."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
