@@ -27,6 +27,7 @@ POLL_TIMEOUT_S = 0.2  # how soon a stop is noticed while nothing arrives
 HOUSEKEEPING_INTERVAL_S = 0.5
 _FIRST_BACKOFF_S = 0.05
 _LAST_BACKOFF_S = 5.0  # a dependency that is back is noticed within this time
+_LAST_CONFLICT_BACKOFF_S = 0.5  # whoever was in the way of a transaction needs no rest
 _MAX_DOUBLINGS = 10  # lead beyond the last; an outage of hours must not count up to what no float holds
 _MAX_CONFLICTS = 20  # in a row; more are no coincidence but a fault of the message
 
@@ -121,7 +122,7 @@ class Worker:
                 self._consumer.commit(batch)
                 self._learn(batch, reports, time.monotonic() - started)
                 records = records[len(batch) :]
-                conflicts = 0
+                conflicts = self._failures = 0
         if records:
             self._consumer.place_again()
 
@@ -168,6 +169,7 @@ class Worker:
     def _back_off(self, error: ports.Retryable) -> None:
         if self._failures == 0 or isinstance(error, ports.DependencyDown):
             log.warning("worker.retrying", error=str(error), failures=self._failures)
-        longest = min(_FIRST_BACKOFF_S * 2 ** min(self._failures, _MAX_DOUBLINGS), _LAST_BACKOFF_S)
+        last = _LAST_BACKOFF_S if isinstance(error, ports.DependencyDown) else _LAST_CONFLICT_BACKOFF_S
+        longest = min(_FIRST_BACKOFF_S * 2 ** min(self._failures, _MAX_DOUBLINGS), last)
         self._failures += 1
         self._consumer.keep_alive(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
