@@ -20,6 +20,10 @@ _MAGIC = b"\0"
 _WIRE_HEADER_BYTES = 5  # the number of the schema is no part of the content
 _DIGEST_BYTES = 16
 _ATTEMPT_DIGITS = 9  # so that it fits a Postgres integer
+# What a topic takes by default. Senders that compress get more past it, twenty times as much and beyond: too much for
+# a dead letter, and for a transaction that has others to serve.
+MAX_RECORD_BYTES = 1_048_588
+_KEPT_BYTES = 512 * 1024  # of each, key and value, so that a dead letter has room for what is added
 
 _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], commands.Command]] = {
     "CreateBatch": lambda fields: commands.CreateBatch(fields["ref"], fields["sku"], fields["qty"], fields["eta"]),
@@ -61,6 +65,9 @@ class MessageReader:
 
     def read(self, record: messages.Record) -> messages.Message:
         """Return the message; raises `DependencyDown` when its schema would have to be looked up and cannot be."""
+        size = _size(record)
+        if size > MAX_RECORD_BYTES:
+            return _cut(record, size)
         return _message(record, self._command(record))
 
     def unreadable(self, record: messages.Record, problem: messages.Unreadable) -> messages.Message:
@@ -77,6 +84,30 @@ class MessageReader:
             return messages.Unreadable(error.reason, messages.sentence(str(error)))
         except refusal.Refusal as error:
             return messages.Unreadable(error.reason, str(error))
+
+
+def _size(record: messages.Record) -> int:
+    size = len(record.key or b"") + len(record.value or b"")
+    for name, value in record.headers:
+        size += len(name) + len(value or b"")
+    return size
+
+
+def _cut(record: messages.Record, size: int) -> messages.Message:
+    """Return a message with the beginnings of what is too large, and without headers, which may be what is."""
+    error = (
+        f"key, value and headers are {size} bytes long, at most {MAX_RECORD_BYTES}; of key and value the first "
+        f"{_KEPT_BYTES} each are kept here, and all of it lies where it came from"
+    )
+    key, value = record.key, record.value
+    kept = record._replace(key=key and key[:_KEPT_BYTES], value=value and value[:_KEPT_BYTES], headers=())
+    return messages.Message(
+        record=kept,
+        id=_coordinates(record),
+        attempt=messages.FIRST_ATTEMPT,
+        digest=digest(record.topic, record.value),
+        command=messages.Unreadable("too_large", error),
+    )
 
 
 def _message(record: messages.Record, command: commands.Command | messages.Unreadable) -> messages.Message:

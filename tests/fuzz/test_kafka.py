@@ -123,3 +123,25 @@ def test_a_header_whose_name_is_no_text_stops_nobody(initialised: config.Setting
         assert (letter.value, reason(letter)) == (b"what it was", "invalid")
         assert b"no UTF-8" in (dict(letter.headers)["dead_letter_error"] or b"")
     await_line(initialised)
+
+
+def test_what_was_too_large_but_for_its_compression_is_cut_and_stops_neither_its_sku_nor_its_partition(
+    initialised: config.Settings,
+) -> None:
+    producer = confluent_kafka.Producer(
+        {
+            "bootstrap.servers": initialised.kafka_bootstrap_servers,
+            "compression.type": "gzip",
+            "message.max.bytes": 100_000_000,
+        }
+    )
+    topic = bootstrap.topic_names(initialised).create_batch
+    for size in (1_100_000, 20_000_000):
+        producer.produce(topic, b"v" * size, b"LAMP")
+        producer.produce(topic, b"value", b"LAMP", headers=[("large", b"\0" * size)])
+        producer.produce(topic, b"value", b"k" * size, partition=0)
+    assert producer.flush(30) == 0
+    with served(initialised, seen=6):
+        letters = dead_letters(initialised, count=6)
+    assert [reason(letter) for letter in letters.values()] == ["too_large"] * 6
+    await_line(initialised)

@@ -178,3 +178,29 @@ def test_a_record_is_recognised_by_time_key_and_value(other: messages.Record) ->
     record = builders.a_record(b"value", offset=1)
     assert reading.record_digest(record) == reading.record_digest(record._replace(leader_epoch=7))
     assert reading.record_digest(record) != reading.record_digest(other)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [
+        (b"k" * 2_000_000, b"v", ()),
+        (b"k", b"v" * 2_000_000, ()),
+        (b"k", b"v", (("n", b"h" * 2_000_000),)),
+        (None, None, tuple(("n" * 100, None) for _ in range(20_000))),
+    ],
+)
+def test_what_is_larger_than_a_topic_takes_is_cut_to_what_a_dead_letter_holds(
+    key: bytes | None, value: bytes | None, headers: messages.Headers
+) -> None:
+    record = builders.a_record(value, key=key, headers=headers, offset=7)
+    message = reader().read(record)
+    assert isinstance(message.command, messages.Unreadable)
+    assert message.command.reason == "too_large"
+    assert message.id == ("kafka", "id of allocate/0/7")
+    kept = message.record
+    assert kept.headers == ()
+    assert len(kept.key or b"") + len(kept.value or b"") <= reading.MAX_RECORD_BYTES
+    assert (kept.key is None, kept.value is None) == (key is None, value is None)
+    assert (key or b"").startswith(kept.key or b"")
+    assert (value or b"").startswith(kept.value or b"")
+    assert message.digest == reading.digest("allocate", value)
