@@ -94,7 +94,7 @@ def test_tail_fails_when_there_are_fewer_than_asked_for(
     cli: command_line.CommandLine, initialised: config.Settings
 ) -> None:
     produce(initialised, "only")
-    ended = cli.run("tail", "allocate", "--from-beginning", "--max", "2", "--timeout", "1")
+    ended = cli.run("tail", "allocate", "--from-beginning", "--max", "2", "--timeout", "15")
     assert ended.returncode == 1
     assert len(ended.stdout.splitlines()) == 1
     assert ended.stderr.endswith("allocation: only 1 of 2 messages were there\n")
