@@ -10,35 +10,20 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy
 
-from allocation.adapters.postgres import locks, schema
+from allocation.adapters.postgres import locks
 from allocation.adapters.postgres import unit_of_work as postgres
 from allocation.domain import commands
 from allocation.service_layer import envelopes, messages, ports
-from tests import builders, databases, installations, waiting
+from tests import builders, installations, waiting
 from tests.fakes import serde
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from allocation import devstack
     from allocation.service_layer import processing
 
 VALUES = serde.FakeSerde()
 DEADLINE_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def shared_database(endpoints: devstack.Endpoints) -> Iterator[sqlalchemy.Engine]:
-    with databases.fresh(endpoints) as database:
-        schema.migrate(database)
-        yield database
-
-
-@pytest.fixture
-def installation(shared_database: sqlalchemy.Engine) -> installations.PostgresInstallation:
-    installation = installations.PostgresInstallation(shared_database)
-    installation.empty()
-    return installation
 
 
 @pytest.fixture

@@ -9,28 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 
-from allocation.adapters.postgres import operator_work, parked_room, schema, tables
+from allocation.adapters.postgres import operator_work, parked_room, tables
 from allocation.domain import commands
 from allocation.service_layer import envelopes, handlers, messages
 from allocation.service_layer.operations import audit, parked
-from tests import builders, databases, installations, waiting
+from tests import builders, installations, waiting
 from tests.fakes import serde
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from allocation import devstack
     from allocation.service_layer import unit_of_work
 
 NOTE = audit.Note("jane", "the bug is mended")
 STOCK = commands.CreateBatch("b1", "LAMP", 100)
-
-
-@pytest.fixture(scope="module")
-def shared_database(endpoints: devstack.Endpoints) -> Iterator[sqlalchemy.Engine]:
-    with databases.fresh(endpoints) as fresh:
-        schema.migrate(fresh)
-        yield fresh
 
 
 @pytest.fixture

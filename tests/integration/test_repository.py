@@ -6,33 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from allocation.adapters.postgres import repository, schema
+from allocation.adapters.postgres import repository
 from allocation.domain import commands, model
 from allocation.service_layer import messagebus
-from tests import builders, databases, installations
+from tests import builders, installations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import sqlalchemy
 
-    from allocation import devstack
 
 MANY = 500
-
-
-@pytest.fixture(scope="module")
-def shared_database(endpoints: devstack.Endpoints) -> Iterator[sqlalchemy.Engine]:
-    with databases.fresh(endpoints) as database:
-        schema.migrate(database)
-        yield database
-
-
-@pytest.fixture
-def installation(shared_database: sqlalchemy.Engine) -> installations.PostgresInstallation:
-    installation = installations.PostgresInstallation(shared_database)
-    installation.empty()
-    return installation
 
 
 def handle(installation: installations.PostgresInstallation, *given: commands.Command) -> list[str | None]:

@@ -63,7 +63,7 @@ class GroupConsumer:
         self._expected: dict[Key, int] = {}
         self._to_recognise: set[Key] = set()
         self._unplaced: set[Key] = set()
-        self._diverged: dict[Key, str] = {}
+        self._diverged: set[Key] = set()
         self._held: dict[Key, Mapping[messages.LogPartition, int]] = {}
         self._held_until = 0.0
         self._ends: dict[Key, messages.LogEnd] = {}
@@ -120,13 +120,8 @@ class GroupConsumer:
         self._pause([key])
         self._ends.pop(key, None)
         self._unplaced.discard(key)
-        self._diverged[key] = problem
+        self._diverged.add(key)
         log.error("worker.partition_diverged", topic=topic, partition=partition, problem=problem)
-
-    @property
-    def diverged(self) -> Mapping[Key, str]:
-        """What is set aside, and why."""
-        return self._diverged
 
     def take_ends(self) -> Iterable[messages.LogEnd]:
         """Return the ends that were reached since the last call."""
@@ -318,7 +313,7 @@ class GroupConsumer:
     def _forget(self, key: Key) -> None:
         self._unplaced.discard(key)
         self._to_recognise.discard(key)
-        self._diverged.pop(key, None)
+        self._diverged.discard(key)
         self._held.pop(key, None)
         self._expected.pop(key, None)
         self._ends.pop(key, None)
@@ -331,7 +326,7 @@ class GroupConsumer:
 
     def _resume(self, keys: Iterable[Key]) -> None:
         """Let partitions flow again, but for those that stand still for a reason of their own."""
-        stopped = self._diverged.keys() | self._unplaced | self._held.keys()
+        stopped = self._diverged | self._unplaced | self._held.keys()
         self._consumer.resume([confluent_kafka.TopicPartition(*key) for key in keys if key not in stopped])
 
 

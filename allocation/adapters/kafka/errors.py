@@ -69,11 +69,6 @@ def kafka_error(exception: confluent_kafka.KafkaException) -> confluent_kafka.Ka
     return error
 
 
-def is_transient(error: confluent_kafka.KafkaError) -> bool:
-    """Say whether the same request may succeed later without anyone doing anything."""
-    return error.code() in _UNREACHABLE or error.code() in _NOT_READY
-
-
 def is_missing_topic(error: confluent_kafka.KafkaError) -> bool:
     """Say whether the topic or the partition does not exist."""
     return error.code() in _NO_TOPIC

@@ -34,7 +34,6 @@ class Published:
         self.by_sku: dict[str, list[events.Event]] = defaultdict(list)
         self.newer = 0
         self.resent = 0
-        self.unsent = 0
 
     def add(self, record: messages.Record) -> None:
         """Take the next record of a topic."""
@@ -57,7 +56,6 @@ class Published:
         if known and not known.startswith("outbox"):
             return  # it was sent after the snapshot
         if self._is_first(event):
-            self.unsent += 1
             self._check_order_of_unsent(event, row.topic)
             self._keep(event)
 
