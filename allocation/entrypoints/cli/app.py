@@ -17,6 +17,7 @@ from allocation.entrypoints.cli import (
     failures,
     parked,
     producing,
+    replay,
     services,
     setup,
     stack,
@@ -79,6 +80,7 @@ app.command(rich_help_panel=_OPERATION)(verifying.verify)
 app.add_typer(dlq.app, name="dlq", rich_help_panel=_OPERATION)
 app.add_typer(parked.app, name="parked", rich_help_panel=_OPERATION)
 app.add_typer(parked.outbox, name="outbox", rich_help_panel=_OPERATION)
+app.add_typer(replay.app, name="replay", rich_help_panel=_OPERATION)
 
 
 def main() -> None:
