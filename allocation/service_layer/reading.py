@@ -56,6 +56,15 @@ def place_as_identity(topic_id: str, partition: int, offset: int) -> messages.Me
     return messages.MessageId("kafka", f"{topic_id}/{partition}/{offset}")
 
 
+def is_identity(value: bytes) -> bool:
+    """Tell whether a header can be a part of an identity."""
+    try:
+        _text("", value)
+    except ValueError:
+        return False
+    return True
+
+
 class MessageReader:
     """Reads the records of the three command topics; may not be shared between threads."""
 
@@ -133,20 +142,29 @@ def _identity(
     if not own:
         return _coordinates(record), messages.FIRST_ATTEMPT, None
     source = headers.get(messages.CE_SOURCE) or b""
-    for name, value in ((messages.CE_ID, own), (messages.CE_SOURCE, source)):
-        if len(value) > commands.MAX_ID_BYTES:
-            error = f"header {name} is {len(value)} bytes long; at most {commands.MAX_ID_BYTES}"
-            return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", error)
+    try:
+        identity = messages.MessageId(_text(messages.CE_SOURCE, source), _text(messages.CE_ID, own))
+    except ValueError as error:
+        return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", str(error))
     attempt = headers.get(messages.ATTEMPT) or b"1"
     if not (attempt.isdigit() and len(attempt) <= _ATTEMPT_DIGITS and int(attempt) > 0):
         error = f"header {messages.ATTEMPT} is {attempt[:20]!r}; it must be a number from 1"
         return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", error)
-    return messages.MessageId(_text(source), _text(own)), int(attempt), None
+    return identity, int(attempt), None
 
 
 def _coordinates(record: messages.Record) -> messages.MessageId:
     return place_as_identity(record.topic_id, record.partition, record.offset)
 
 
-def _text(value: bytes) -> str:
-    return value.decode(errors="backslashreplace").replace("\0", "\\0")
+def _text(name: str, value: bytes) -> str:
+    """Return a part of an identity; escaping what cannot be stored would let two messages share one."""
+    if len(value) > commands.MAX_ID_BYTES:
+        raise ValueError(f"header {name} is {len(value)} bytes long; at most {commands.MAX_ID_BYTES}")
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"header {name} is {value[:20]!r}; it must be UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"header {name} is {value[:20]!r}; it must not hold a NUL character")
+    return text

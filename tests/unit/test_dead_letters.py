@@ -110,6 +110,7 @@ def test_an_attempt_that_is_no_number_is_mended_by_the_next() -> None:
         (refused(topic="there.allocate"), "there.allocate is no command topic"),
         (refused(reason="id_reused", headers=(("ce_id", b"c1"),)), "belongs to another command"),
         (refused(headers=(("ce_id", b"c" * 256),)), "too long"),
+        (refused(headers=(("ce_id", b"c\0"),)), "no text"),
     ],
 )
 def test_what_would_not_get_anywhere_is_not_redriven(record: messages.Record, why: str) -> None:

@@ -74,8 +74,18 @@ def test_of_headers_of_the_same_name_the_last_counts() -> None:
     assert reader().read(record).id.id == "last"
 
 
-def test_an_id_may_be_any_bytes_and_is_kept_as_text_that_can_be_stored() -> None:
-    assert read(ce_id=b"a\0b\xff").id.id == r"a\0b\xff"
+@pytest.mark.parametrize("name", ["ce_id", "ce_source"])
+@pytest.mark.parametrize(
+    ("value", "flaw"), [(b"a\0b", "must not hold a NUL character"), (b"a\xff", "must be UTF-8")], ids=["NUL", "bytes"]
+)
+def test_an_id_that_is_no_text_that_can_be_stored_is_refused(name: str, value: bytes, flaw: str) -> None:
+    message = reader().read(builders.a_record(ALLOCATE, headers=(("ce_id", b"17"), (name, value)), offset=4))
+    assert message.command == messages.Unreadable("invalid", f"header {name} is {value!r}; it {flaw}")
+    assert message.id == ("kafka", "id of allocate/0/4")
+
+
+def test_an_id_that_looks_like_an_escape_is_taken_as_it_is() -> None:
+    assert read(ce_id=rb"a\0b\xff").id.id == r"a\0b\xff"
 
 
 @pytest.mark.parametrize("name", ["ce_id", "ce_source"])

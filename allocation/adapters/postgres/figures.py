@@ -44,7 +44,7 @@ class DatabaseFigures:
                 outbox=outbox.get(False, _NOTHING),
                 quarantined=outbox.get(True, _NOTHING),
                 parked=_backlogs(connection.execute(_PARKED)),
-                owners=dict(connection.execute(_OWNERS).tuples().all()),
+                owners={row.name: row.owner for row in connection.execute(_OWNERS)},
             )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from allocation.domain import commands
 from allocation.service_layer import messages, reading
 
 if TYPE_CHECKING:
@@ -143,8 +142,8 @@ def redriven(letter: DeadLetter, *, command_topics: Collection[str]) -> messages
         headers = _with_identity(headers, origin)
     attempt = (messages.ATTEMPT, b"%d" % (letter.attempt + 1))
     headers = (*(header for header in headers if header[0] != messages.ATTEMPT), attempt)
-    if any(len(value or b"") > commands.MAX_ID_BYTES for name, value in headers if name in _IDENTITY):
-        raise CannotRedrive("its ce_id or ce_source is too long; send it anew with one that fits")
+    if not all(reading.is_identity(value or b"") for name, value in headers if name in _IDENTITY):
+        raise CannotRedrive("its ce_id or ce_source is too long or no text; send it anew with one that fits")
     return messages.OutboxMessage(origin.topic, letter.record.key, letter.record.value, headers)
 
 
