@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import sqlalchemy
 
-from allocation.adapters.postgres import locks
+from allocation.adapters.postgres import locks, tables
 from allocation.adapters.postgres import unit_of_work as postgres
 from allocation.domain import commands
 from allocation.service_layer import envelopes, messages, ports
@@ -256,6 +256,30 @@ def test_names_are_locked_whether_they_exist_or_not(
         holder.rollback()
     for other in others:
         other.result(DEADLINE_S)
+
+
+def test_a_name_that_is_deleted_while_someone_waits_for_it_is_held_all_the_same(
+    shared_database: sqlalchemy.Engine,
+    installation: installations.PostgresInstallation,
+    pool: futures.ThreadPoolExecutor,
+) -> None:
+    assert installation.contents().products == {}
+    _lock_and_commit(shared_database, ["sku:other", "sku:rare"])
+    with shared_database.connect() as pruning, shared_database.connect() as holder:
+        pruning.execute(tables.locks.delete().where(tables.locks.c.name == "sku:rare"))
+        waiter = pool.submit(locks.lock, holder.connection.cursor(), ["sku:other", "sku:rare"])
+        waiting.wait_until(waits_for_a_lock(shared_database))
+        pruning.commit()
+        waiter.result(DEADLINE_S)
+        last = pool.submit(_lock_and_let_go, shared_database, ["sku:rare"])
+        waiting.wait_until(waits_for_a_lock(shared_database))
+        holder.rollback()
+    last.result(DEADLINE_S)
+
+
+def _lock_and_commit(database: sqlalchemy.Engine, names: Sequence[str]) -> None:
+    with database.begin() as connection:
+        locks.lock(connection.connection.cursor(), names)
 
 
 def _lock_and_let_go(database: sqlalchemy.Engine, names: Sequence[str]) -> None:

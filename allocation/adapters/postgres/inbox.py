@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from allocation.adapters.postgres import copying
-from allocation.service_layer import messages, unit_of_work
+from allocation.service_layer import messages, ports, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +64,8 @@ class Inbox:
         copying.copy_in(self._cursor, "inbox", _COLUMNS, new)
         if known:
             self._cursor.execute(_REPLACE, [list(column) for column in zip(*known, strict=True)])
+            if self._cursor.rowcount != len(known):
+                raise ports.Retryable("an entry of the inbox grew too old and was pruned while it was in use")
 
 
 def _row(entry: unit_of_work.InboxEntry) -> tuple[object, ...]:

@@ -22,6 +22,9 @@ _LOCK = "SELECT name FROM locks WHERE name = ANY(%s) ORDER BY name FOR UPDATE"
 
 def lock(cursor: Any, names: Collection[str]) -> None:
     """Hold these names until the transaction ends; waits for who holds one of them."""
-    if names:
-        cursor.execute(_INSERT, (list(names),))
-        cursor.execute(_LOCK, (list(names),))
+    wanted = list(set(names))
+    held = 0
+    while held < len(wanted):  # again only when maintenance deletes a name between the two statements
+        cursor.execute(_INSERT, (wanted,))
+        cursor.execute(_LOCK, (wanted,))
+        held = cursor.rowcount

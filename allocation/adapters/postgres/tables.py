@@ -216,16 +216,17 @@ bridge_positions = Table(
     Column("next_offset", BigInteger, nullable=False),
 )
 
-# The ids that the registry gave our schemas, so that a start-up does not need the registry.
+# The ids that the registry gave each version of our schemas, so that a start-up does not need the registry: that of an
+# old process beside new ones neither.
 registered_schemas = Table(
     "registered_schemas",
     metadata,
     Column("subject", Text, primary_key=True),
-    Column("schema_id", Integer, nullable=False),
+    Column("schema_id", Integer, primary_key=True, autoincrement=False),
     Column("definition", Text, nullable=False),
 )
 
-# What operators changed; `subject` names it as they see it. Rows are only ever added.
+# What operators changed; `subject` names it as they see it. Rows are never changed, only pruned when they are old.
 audit = Table(
     "audit",
     metadata,
@@ -235,6 +236,14 @@ audit = Table(
     Column("what", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("why", Text, nullable=False),
+)
+
+# What maintenance takes out of the other tables: rows of `name` older than `before` may be missing. `verify` must know.
+prunings = Table(
+    "prunings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("before", DateTime(timezone=True), nullable=False),
 )
 
 # What was decided on a dead letter, by its place; one without a row is open. Keeps a second redrive from happening.

@@ -15,7 +15,7 @@ from allocation.adapters.postgres import inbox, locks, positions, repository
 from allocation.service_layer import kill_points, processing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from allocation.adapters.kafka import topics
     from allocation.service_layer import messages, unit_of_work
@@ -94,7 +94,12 @@ def at_least_once() -> None:
 def no_lock_for_the_unknown() -> None:
     """Lock only skus and references that exist."""
     slow_commit()
-    locks._INSERT = _LOCK_WHAT_IS_THERE
+
+    def lock(cursor: Any, names: Collection[str]) -> None:
+        for statement in (_LOCK_WHAT_IS_THERE, locks._LOCK):
+            cursor.execute(statement, (list(names),))
+
+    locks.lock = lock
 
 
 def read_while_locking() -> None:

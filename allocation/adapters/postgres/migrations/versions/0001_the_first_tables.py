@@ -185,11 +185,17 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": 50},
     )
     op.create_table(
+        "prunings",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("before", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("prunings_pkey")),
+    )
+    op.create_table(
         "registered_schemas",
         sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("schema_id", sa.Integer(), nullable=False),
+        sa.Column("schema_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("definition", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("subject", name=op.f("registered_schemas_pkey")),
+        sa.PrimaryKeyConstraint("subject", "schema_id", name=op.f("registered_schemas_pkey")),
     )
     op.create_table(
         "relay_shards",
@@ -205,6 +211,7 @@ def downgrade() -> None:
     op.execute(sa.schema.DropSequence(sa.Sequence("journal_number")))
     op.drop_table("relay_shards")
     op.drop_table("registered_schemas")
+    op.drop_table("prunings")
     op.drop_table("products")
     op.drop_table("positions")
     op.drop_index(op.f("parked_queue_id_idx"), table_name="parked")
