@@ -64,7 +64,11 @@ class Processor:
 
         One that cannot even be read goes to the dead letters.
         """
-        return self._in_order([record], self._read_if_possible, lambda batch, message: batch.set_aside(message, error))
+        return self._in_order(
+            [record],
+            lambda one: read_if_possible(self._reader, one),
+            lambda batch, message: batch.set_aside(message, error),
+        )
 
     def expire(self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime) -> Report:
         """Refuse these commands if their grace ended by then and they still wait; handle what stands behind them."""
@@ -114,16 +118,29 @@ class Processor:
             uow.commit()
         return Report(outcomes=batch.counts, events=batch.events, repeated=repeated)
 
-    def _read_if_possible(self, record: messages.Record) -> messages.Message:
-        try:
-            return self._reader.read(record)
-        except ports.Retryable:
-            raise
-        except Exception as error:  # noqa: BLE001 - it is what the record is set aside for
-            return self._reader.unreadable(record, messages.Unreadable("failed", repr(error)))
-
     def _batch(self, uow: unit_of_work.MessageUnitOfWork) -> settling.MicroBatch:
         return settling.MicroBatch(uow, envelopes=self._envelopes, grace=self._grace)
+
+
+def read_if_possible(reader: reading.MessageReader, record: messages.Record) -> messages.Message:
+    """Return the message; an error of any kind makes it one that holds no command. Raises `Retryable`."""
+    try:
+        return reader.read(record)
+    except ports.Retryable:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is what the record is set aside for
+        return reader.unreadable(record, messages.Unreadable("failed", repr(error)))
+
+
+def position_after(record: messages.Record) -> unit_of_work.Position:
+    """Return the position of a log whose last handled record this is."""
+    return unit_of_work.Position(
+        topic=record.topic,
+        next_offset=record.offset + 1,
+        leader_epoch=record.leader_epoch,
+        last_offset=record.offset,
+        last_digest=reading.record_digest(record),
+    )
 
 
 def _is_fresh(record: messages.Record, position: unit_of_work.Position | None) -> bool:
@@ -142,11 +159,4 @@ def _advance(
 ) -> None:
     last = {record.log: record for record in fresh}
     for log, record in last.items():
-        new = unit_of_work.Position(
-            topic=record.topic,
-            next_offset=record.offset + 1,
-            leader_epoch=record.leader_epoch,
-            last_offset=record.offset,
-            last_digest=reading.record_digest(record),
-        )
-        uow.advance(log, expected=positions.get(log), new=new)
+        uow.advance(log, expected=positions.get(log), new=position_after(record))
