@@ -144,8 +144,8 @@ def _identity(
     source = headers.get(messages.CE_SOURCE) or b""
     try:
         identity = messages.MessageId(_text(messages.CE_SOURCE, source), _text(messages.CE_ID, own))
-    except ValueError as error:
-        return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", str(error))
+    except ValueError as flaw:
+        return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", str(flaw))
     attempt = headers.get(messages.ATTEMPT) or b"1"
     if not (attempt.isdigit() and len(attempt) <= _ATTEMPT_DIGITS and int(attempt) > 0):
         error = f"header {messages.ATTEMPT} is {attempt[:20]!r}; it must be a number from 1"
