@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from allocation.bootstrap.bridging import bridge, establish_bridge
     from allocation.bootstrap.connections import database, kafka_clients, serde, topic_names
+    from allocation.bootstrap.contracting import register_schemas, schema_breaches, schema_contracts
     from allocation.bootstrap.handling import message_bus, worker
     from allocation.bootstrap.initialising import initialise
+    from allocation.bootstrap.maintaining import maintenance, maintenance_turn
     from allocation.bootstrap.operating import command_sender, inspection, tail, verification
     from allocation.bootstrap.relaying import create_relay_shards, relay, relay_shards
     from allocation.bootstrap.repairing import dead_letters, decoder, parked_commands, quarantine
@@ -32,11 +34,16 @@ _HOMES = {
     "initialise": "initialising",
     "inspection": "operating",
     "kafka_clients": "connections",
+    "maintenance": "maintaining",
+    "maintenance_turn": "maintaining",
     "message_bus": "handling",
     "parked_commands": "repairing",
     "quarantine": "repairing",
+    "register_schemas": "contracting",
     "relay": "relaying",
     "relay_shards": "relaying",
+    "schema_breaches": "contracting",
+    "schema_contracts": "contracting",
     "serde": "connections",
     "tail": "operating",
     "topic_names": "connections",
@@ -57,11 +64,16 @@ __all__ = [
     "initialise",
     "inspection",
     "kafka_clients",
+    "maintenance",
+    "maintenance_turn",
     "message_bus",
     "parked_commands",
     "quarantine",
+    "register_schemas",
     "relay",
     "relay_shards",
+    "schema_breaches",
+    "schema_contracts",
     "serde",
     "tail",
     "topic_names",

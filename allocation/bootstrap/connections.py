@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from allocation.adapters.avro import registry as avro_registry
@@ -14,7 +15,7 @@ from allocation.adapters.postgres import schema
 from allocation.service_layer import topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import sqlalchemy
 
@@ -43,7 +44,7 @@ def kafka_clients(settings: config.Settings) -> kafka.ClientConfig:
 
 @contextlib.contextmanager
 def serde(settings: config.Settings, database: sqlalchemy.Engine) -> Iterator[avro.AvroSerde]:
-    """Open the reader and writer of values; the ids of our own schemas are those that `init` kept.
+    """Open the reader and writer of values; the ids of our own schemas, of all versions, are those that `init` kept.
 
     The registry is asked only for schemas of others. Raises `NotInitialised` when a schema has changed since `init`.
     """
@@ -52,11 +53,21 @@ def serde(settings: config.Settings, database: sqlalchemy.Engine) -> Iterator[av
     ids = {}
     for record_name, topic in (*names.commands.items(), *names.events.items()):
         subject = avro_schemas.subject(topic)
-        schema_id, definition = remembered.get(subject, (0, ""))
-        if definition != definitions[record_name]:
+        schema_id = remembered.get(subject, {}).get(definitions[record_name])
+        if schema_id is None:
             raise schema.NotInitialised(
                 f"the schema of {subject} is not registered as it is now; run `allocation init`"
             )
         ids[record_name] = schema_id
+    kept = _by_id(remembered.values())
     with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
-        yield avro.AvroSerde(ids=ids, lookup=registry.definition)
+        yield avro.AvroSerde(ids=ids, lookup=lambda schema_id: kept.get(schema_id) or registry.definition(schema_id))
+
+
+def _by_id(remembered: Iterable[Mapping[str, int]]) -> Mapping[int, str]:
+    """Return definitions by id, without ids that stand for several: another registry gave them, so ask this one."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for of_subject in remembered:
+        for definition, schema_id in of_subject.items():
+            found[schema_id].add(definition)
+    return {schema_id: min(definitions) for schema_id, definitions in found.items() if len(definitions) == 1}

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allocation.adapters.avro import registry as avro_registry
-from allocation.adapters.avro import schemas as avro_schemas
 from allocation.adapters.kafka import topic_specs
 from allocation.adapters.kafka import topics as kafka_topics
 from allocation.adapters.postgres import schema
-from allocation.bootstrap import bridging, connections, relaying
+from allocation.bootstrap import bridging, connections, contracting, relaying
 from allocation.service_layer import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from allocation import config
-    from allocation.service_layer import topics
 
 
 def initialise(settings: config.Settings, *, on_progress: Callable[[str], None]) -> None:
@@ -33,7 +30,8 @@ def initialise(settings: config.Settings, *, on_progress: Callable[[str], None])
         schema.bind(engine, cluster_id=cluster_id, topic_prefix=settings.topic_prefix)
         schema.begin_positions(engine, _begins(admin, tuple(names.commands.values())))
         on_progress("database: migrated")
-        schema.remember_schemas(engine, _register_schemas(settings, names))
+        registered = contracting.register_schemas(settings, hold=False)
+        schema.remember_schemas(engine, {one.subject: (one.schema_id, one.definition) for one in registered})
         on_progress("schemas: registered")
         relaying.create_relay_shards(settings, engine)
         on_progress("relay: every shard has its checkpoint")
@@ -49,13 +47,3 @@ def _begins(
     for (topic, number), marks in admin.watermarks(admin.partitions(command_topics)).items():
         begins[topic][messages.LogPartition(topic_ids[topic], number)] = marks.begin
     return begins
-
-
-def _register_schemas(settings: config.Settings, names: topics.TopicNames) -> Mapping[str, tuple[int, str]]:
-    registered = {}
-    definitions = avro_schemas.load()
-    with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
-        for record_name, topic in (*names.commands.items(), *names.events.items()):
-            subject, definition = avro_schemas.subject(topic), definitions[record_name]
-            registered[subject] = (registry.register(subject=subject, definition=definition), definition)
-    return registered

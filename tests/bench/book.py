@@ -46,11 +46,12 @@ class Consumer:
         names = bootstrap.topic_names(settings)
         engine = sqlalchemy.create_engine(settings.database_url, isolation_level="REPEATABLE READ")
         self._session_factory = orm.sessionmaker(bind=engine)
+        definitions = schemas.load()
         with bootstrap.database(settings) as database:
-            remembered = schema.remembered_schemas(database)
-        self._reader = fastavro.parse_schema(_definition(remembered, names.allocate))
-        self._writer = fastavro.parse_schema(_definition(remembered, names.line_allocated))
-        self._header = wire.header(remembered[schemas.subject(names.line_allocated)][0])
+            ids = schema.remembered_schemas(database)[schemas.subject(names.line_allocated)]
+        self._reader = fastavro.parse_schema(json.loads(definitions["Allocate"]))
+        self._writer = fastavro.parse_schema(json.loads(definitions["LineAllocated"]))
+        self._header = wire.header(ids[definitions["LineAllocated"]])
         self._topic = names.line_allocated
         self._producer = confluent_kafka.Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
         self._consumer = _subscribed(settings, names)
@@ -97,10 +98,6 @@ def _subscribed(settings: config.Settings, names: topics.TopicNames) -> confluen
     )
     consumer.subscribe([names.allocate], on_assign=lambda *_: log.info("worker.assigned"))
     return consumer
-
-
-def _definition(remembered: dict[str, tuple[int, str]], topic: str) -> Any:
-    return json.loads(remembered[schemas.subject(topic)][1])
 
 
 def _main() -> None:

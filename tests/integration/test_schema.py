@@ -123,11 +123,19 @@ def test_each_database_has_an_identity_of_its_own(database: sqlalchemy.Engine, e
         assert schema.database_id(database) == schema.database_id(database) != schema.database_id(other)
 
 
-def test_schemas_are_remembered_as_registered_last(database: sqlalchemy.Engine) -> None:
+def test_every_version_of_a_schema_is_remembered(database: sqlalchemy.Engine) -> None:
     schema.migrate(database)
     schema.remember_schemas(database, {"a-value": (1, "{}"), "b-value": (2, "{}")})
     schema.remember_schemas(database, {"a-value": (3, "[]")})
-    assert schema.remembered_schemas(database) == {"a-value": (3, "[]"), "b-value": (2, "{}")}
+    assert schema.remembered_schemas(database) == {"a-value": {"{}": 1, "[]": 3}, "b-value": {"{}": 2}}
+
+
+def test_a_schema_has_the_id_that_it_was_given_last(database: sqlalchemy.Engine) -> None:
+    schema.migrate(database)
+    schema.remember_schemas(database, {"a-value": (1, "{}")})
+    schema.remember_schemas(database, {"a-value": (4, "{}")})
+    schema.remember_schemas(database, {"a-value": (4, "{}")})
+    assert schema.remembered_schemas(database) == {"a-value": {"{}": 4}}
 
 
 def test_a_server_that_is_down_is_no_missing_table() -> None:

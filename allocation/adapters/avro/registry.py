@@ -96,6 +96,23 @@ class Registry:
         with self._translated(f"look up schema {schema_id}"):
             return _found(str, self._client.get_schema(schema_id).schema_str)
 
+    def versions(self, subject: str) -> dict[int, str]:
+        """Return the definitions that a subject has, by version; none where there is no such subject."""
+        try:
+            with self._translated(f"list the versions of {subject}"):
+                return {
+                    version: _found(str, _found(schema_registry.Schema, found.schema).schema_str)
+                    for version in self._client.get_versions(subject)
+                    if (found := self._client.get_version(subject, version))
+                }
+        except KeyError:
+            return {}
+
+    def demand(self, *, subject: str, compatibility: str) -> None:
+        """Have the registry refuse versions of a subject that are not compatible, `FULL_TRANSITIVE` for instance."""
+        with self._translated(f"set the compatibility of {subject}"):
+            self._client.set_compatibility(subject, compatibility)
+
     def close(self) -> None:
         """Close the connections; may be repeated."""
         self._client.close()

@@ -90,17 +90,23 @@ def begin_positions(database: sqlalchemy.Engine, begins: Mapping[str, Mapping[me
 
 
 def remember_schemas(database: sqlalchemy.Engine, registered: Mapping[str, tuple[int, str]]) -> None:
-    """Keep the ids (and texts) that the registry gave, by subject."""
-    rows = [{"subject": subject, "schema_id": id_, "definition": text} for subject, (id_, text) in registered.items()]
-    insert = postgresql.insert(tables.registered_schemas)
-    changed = {"schema_id": insert.excluded.schema_id, "definition": insert.excluded.definition}
-    with engine.translated_errors(), database.begin() as connection:
-        connection.execute(insert.on_conflict_do_update(index_elements=["subject"], set_=changed), rows)
-
-
-def remembered_schemas(database: sqlalchemy.Engine) -> dict[str, tuple[int, str]]:
-    """Return the kept ids and texts by subject."""
+    """Keep the ids (and texts) that the registry gave, by subject, beside those of other versions."""
     table = tables.registered_schemas
+    rows = [{"subject": subject, "schema_id": id_, "definition": text} for subject, (id_, text) in registered.items()]
+    insert = postgresql.insert(table)
+    key = ["subject", "schema_id"]
+    with engine.translated_errors(), database.begin() as connection:
+        for row in rows:  # a registry that was made anew may have given the same schema another id
+            same = (table.c.subject == row["subject"]) & (table.c.definition == row["definition"])
+            connection.execute(table.delete().where(same))
+        keep = insert.on_conflict_do_update(index_elements=key, set_={"definition": insert.excluded.definition})
+        connection.execute(keep, rows)
+
+
+def remembered_schemas(database: sqlalchemy.Engine) -> dict[str, dict[str, int]]:
+    """Return the kept ids by subject and text."""
+    found: dict[str, dict[str, int]] = {}
     with engine.translated_errors(), database.connect() as connection:
-        rows = connection.execute(sqlalchemy.select(table.c.subject, table.c.schema_id, table.c.definition))
-        return {row.subject: (row.schema_id, row.definition) for row in rows}
+        for row in connection.execute(sqlalchemy.select(tables.registered_schemas)):
+            found.setdefault(row.subject, {})[row.definition] = row.schema_id
+    return found

@@ -49,6 +49,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from allocation.adapters.kafka import errors, topics  # noqa: PLC0415
     from allocation.entrypoints.http_api import listening  # noqa: PLC0415
     from allocation.service_layer import ports  # noqa: PLC0415
+    from allocation.service_layer.operations import schema_contract  # noqa: PLC0415
     from allocation.service_layer.relaying import ports as relaying  # noqa: PLC0415
 
     return (
@@ -58,6 +59,7 @@ def _failures() -> tuple[type[Exception], ...]:
         topics.TopicMismatch,
         registry.SchemaRejected,
         registry.SchemaNotRegistered,
+        schema_contract.ContractBroken,
         listening.CannotListen,
         relaying.RelayStopped,
         devstack.DevstackError,
