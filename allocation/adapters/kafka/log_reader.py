@@ -126,7 +126,7 @@ class LogReader:
                 next_offset = self._next_offset(message)
                 end = pending.get(partition, 0)
                 if message.error() is None and next_offset <= end:
-                    yield _record(message, described[partition.topic].topic_id)
+                    yield record_of(message, described[partition.topic].topic_id)
                 if next_offset >= end:
                     pending.pop(partition, None)
 
@@ -156,7 +156,8 @@ def _poll(consumer: confluent_kafka.Consumer) -> list[confluent_kafka.Message]:
     return [] if first is None else [first, *consumer.consume(_CHUNK - 1, 0)]
 
 
-def _record(message: confluent_kafka.Message, topic_id: str) -> messages.Record:
+def record_of(message: confluent_kafka.Message, topic_id: str) -> messages.Record:
+    """Return a message of the client as a record of the topic with this id."""
     epoch = message.leader_epoch()
     return messages.Record(
         topic=message.topic() or "",

@@ -51,9 +51,10 @@ class NotInitialised(Exception):
     """The database has no tables, or those of another version or installation."""
 
 
-def create(url: str, *, pool_size: int = 5) -> sqlalchemy.Engine:
-    """Return an engine; connects at first use."""
-    options = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
+def create(url: str, *, pool_size: int = 5, schema: str | None = None) -> sqlalchemy.Engine:
+    """Return an engine, for the tables of another schema than the usual one if it is named; connects at first use."""
+    own = {} if schema is None else {"search_path": schema}
+    options = " ".join(f"-c {name}={value}" for name, value in {**_OPTIONS, **own}.items())
     return sqlalchemy.create_engine(
         url,
         pool_size=pool_size,
