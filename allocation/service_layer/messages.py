@@ -54,6 +54,16 @@ class LogPartition(NamedTuple):
     partition: int
 
 
+class TopicPartition(NamedTuple):
+    """One partition of a topic by name."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
 class LogEnd(NamedTuple):
     """The end of a log: no record lies between `after`, which follows the last one read, and `next_offset`."""
 

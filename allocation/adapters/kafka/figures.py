@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import confluent_kafka
-from confluent_kafka import admin
-
-from allocation.adapters.kafka import clients, errors, log_reader, topics
+from allocation.adapters.kafka import group_offsets, log_reader, topics
 from allocation.service_layer import messages
 from allocation.service_layer.operations import status
 
 if TYPE_CHECKING:
-    from concurrent import futures
-
+    from allocation.adapters.kafka import clients
     from allocation.service_layer import topics as topic_names
 
 # Counting means reading; so many are read in well under a second.
@@ -26,9 +22,8 @@ class KafkaFigures:
     def __init__(self, config: clients.ClientConfig, *, names: topic_names.TopicNames, group: str) -> None:
         self._config = config
         self._names = names
-        self._group = group
+        self._group = group_offsets.GroupOffsets(config, group=group)
         self._topics = topics.TopicAdmin(config)
-        self._admin = clients.opened(admin.AdminClient, config.admin())  # type: ignore[arg-type] # it takes callbacks
 
     def __call__(self) -> status.KafkaFigures:
         """Return all figures; topics that are missing have none."""
@@ -40,8 +35,12 @@ class KafkaFigures:
             partitions=self._partitions({name: found[name] for name in self._names.commands.values() if name in found}),
             missing_topics=tuple(name for name in names if name not in found),
             dead_letters=self._dead_letters(),
-            members=self._members(),
+            members=self._group.members(),
         )
+
+    def partitions(self) -> tuple[status.Partition, ...]:
+        """Return the partitions of the command topics alone, which takes some milliseconds."""
+        return self._partitions(self._topics.describe(self._names.commands.values()))
 
     def _partitions(self, found: dict[str, topics.TopicDescription]) -> tuple[status.Partition, ...]:
         keys = [
@@ -49,7 +48,7 @@ class KafkaFigures:
             for name, description in found.items()
             for number in range(description.partitions)
         ]
-        marks, committed = self._topics.watermarks(keys), self._committed()
+        marks, committed = self._topics.watermarks(keys), self._group.committed()
         return tuple(
             status.Partition(
                 topic=key.topic,
@@ -61,27 +60,6 @@ class KafkaFigures:
             for key in keys
         )
 
-    def _committed(self) -> dict[topics.TopicPartition, int]:
-        asked = self._admin.list_consumer_group_offsets(
-            [confluent_kafka.ConsumerGroupTopicPartitions(self._group)], request_timeout=topics.REQUEST_TIMEOUT_S
-        )
-        found = self._result(asked[self._group])
-        return {
-            topics.TopicPartition(at.topic, at.partition): at.offset for at in found.topic_partitions if at.offset >= 0
-        }
-
-    def _members(self) -> tuple[status.Member, ...]:
-        asked = self._admin.describe_consumer_groups([self._group], request_timeout=topics.REQUEST_TIMEOUT_S)
-        found = self._result(asked[self._group])
-        return tuple(
-            status.Member(
-                name=member.group_instance_id or member.member_id,
-                host=member.host.lstrip("/"),
-                partitions=len(member.assignment.topic_partitions),
-            )
-            for member in found.members
-        )
-
     def _dead_letters(self) -> status.DeadLetters:
         """Count them, unless their offsets (the markers of transactions included) say that they are many."""
         name = self._names.dead_letter
@@ -90,10 +68,3 @@ class KafkaFigures:
         if not 0 < offsets <= _MAX_COUNTED:
             return status.DeadLetters(offsets, is_exact=not offsets)
         return status.DeadLetters(sum(1 for _ in log_reader.LogReader(self._config).read([name])), is_exact=True)
-
-    def _result(self, asked: futures.Future[Any]) -> Any:
-        try:
-            return asked.result()
-        except confluent_kafka.KafkaException as exception:
-            error, action = errors.kafka_error(exception), f"describe group {self._group}"
-            raise errors.failure(action, error, servers=self._config.bootstrap_servers) from exception

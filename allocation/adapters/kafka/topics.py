@@ -14,13 +14,15 @@ import confluent_kafka
 from confluent_kafka import admin
 
 from allocation.adapters.kafka import clients, errors
-from allocation.service_layer import ports
+from allocation.service_layer import messages, ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from concurrent import futures
 
     from allocation.adapters.kafka import topic_specs
+
+TopicPartition = messages.TopicPartition
 
 _Key = TypeVar("_Key")
 _COMMITTED = confluent_kafka.IsolationLevel.READ_COMMITTED
@@ -43,18 +45,18 @@ class TopicDescription(NamedTuple):
     partitions: int
 
 
-class TopicPartition(NamedTuple):
-    """One partition of a topic by name."""
-
-    topic: str
-    partition: int
-
-
 class Watermarks(NamedTuple):
     """The first offset that is there, and the next one that a `read_committed` reader will see."""
 
     begin: int
     end: int
+
+
+class Stamped(NamedTuple):
+    """Where a record lies, and when it was sent."""
+
+    offset: int
+    timestamp_ms: int
 
 
 class TopicAdmin:
@@ -119,6 +121,18 @@ class TopicAdmin:
         """Return where partitions really end: behind `Watermarks.end` while a transaction is open."""
         return self._offsets(partitions, admin.OffsetSpec.latest(), _UNCOMMITTED)
 
+    def first_since(self, partitions: Sequence[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, Stamped]:
+        """Return of each partition the first record that is not older; one without any is not in the answer."""
+        return self._stamped(partitions, admin.OffsetSpec.for_timestamp(timestamp_ms))
+
+    def newest(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Stamped]:
+        """Return of each partition the record with the latest time; an empty one is not in the answer."""
+        return self._stamped(partitions, admin.OffsetSpec.max_timestamp())
+
+    def _stamped(self, partitions: Sequence[TopicPartition], spec: admin.OffsetSpec) -> dict[TopicPartition, Stamped]:
+        found = self._listed(partitions, spec, _COMMITTED)
+        return {partition: Stamped(one.offset, one.timestamp) for partition, one in found.items() if one.offset >= 0}
+
     def _wait_for(self, names: Sequence[str]) -> None:
         """Wait until the brokers lead all partitions of topics that the controller has made."""
         deadline = time.monotonic() + REQUEST_TIMEOUT_S
@@ -144,6 +158,14 @@ class TopicAdmin:
         spec: admin.OffsetSpec,
         isolation: confluent_kafka.IsolationLevel,
     ) -> dict[TopicPartition, int]:
+        return {partition: one.offset for partition, one in self._listed(partitions, spec, isolation).items()}
+
+    def _listed(
+        self,
+        partitions: Sequence[TopicPartition],
+        spec: admin.OffsetSpec,
+        isolation: confluent_kafka.IsolationLevel,
+    ) -> dict[TopicPartition, admin.ListOffsetsResultInfo]:
         if not partitions:
             return {}
         asked = self._admin.list_offsets(
@@ -152,7 +174,7 @@ class TopicAdmin:
             request_timeout=REQUEST_TIMEOUT_S,
         )
         found = self._collect("list offsets of {}", asked)
-        return {TopicPartition(key.topic, key.partition): result.offset for key, result in found.items()}
+        return {TopicPartition(key.topic, key.partition): result for key, result in found.items()}
 
     def _collect(
         self, action: str, asked: Mapping[_Key, futures.Future[Any]], *, ignoring: int | None = None

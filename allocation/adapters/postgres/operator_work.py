@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allocation.adapters.postgres import audit_rows, engine, unit_of_work
+from allocation.adapters.postgres import audit_rows, engine, positions, unit_of_work
 from allocation.service_layer.operations import audit, dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from datetime import datetime
 
+    from allocation.service_layer import messages
     from allocation.service_layer import unit_of_work as ports
 
 # Sorted, so that two who decide on the same dead letters wait for each other in one order.
@@ -55,3 +56,8 @@ class PostgresOperatorUnitOfWork(unit_of_work.PostgresUnitOfWork):
         """Change why a command is parked; it keeps its place."""
         with engine.translated_errors():
             self._cursor.execute(_REPARK, (state, reason, error, expires_at, parked.id))
+
+    def forget(self, logs: Collection[messages.LogPartition]) -> None:
+        """Delete the positions of logs that are no more."""
+        with engine.translated_errors():
+            positions.forget(self._cursor, logs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from allocation.adapters.postgres import arrays
 from allocation.service_layer import messages, ports, unit_of_work
 
 if TYPE_CHECKING:
@@ -21,11 +22,17 @@ _BEGIN = """
 INSERT INTO positions (topic, next_offset, leader_epoch, last_offset, last_digest, topic_id, partition)
 VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
+_FORGET = """
+DELETE FROM positions USING unnest(%s::text[], %s::int[]) AS gone (topic_id, partition)
+WHERE positions.topic_id = gone.topic_id AND positions.partition = gone.partition
+"""
 
 
 def read(cursor: Any, logs: Collection[messages.LogPartition]) -> Mapping[messages.LogPartition, unit_of_work.Position]:
     """Return the positions that there are of these logs."""
-    cursor.execute(_READ, ([log.topic_id for log in logs], [log.partition for log in logs]))
+    cursor.execute(
+        _READ, (arrays.texts([log.topic_id for log in logs]), arrays.numbers([log.partition for log in logs]))
+    )
     return _by_log(cursor)
 
 
@@ -54,3 +61,8 @@ def move(
         cursor.execute(_MOVE, (*new, *log, expected.next_offset))
     if cursor.rowcount != 1:
         raise ports.Retryable(f"another worker has moved the position of {new.topic}/{log.partition}")
+
+
+def forget(cursor: Any, logs: Collection[messages.LogPartition]) -> None:
+    """Delete the positions of these logs."""
+    cursor.execute(_FORGET, ([log.topic_id for log in logs], [log.partition for log in logs]))

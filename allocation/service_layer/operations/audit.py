@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from datetime import datetime
 
+    from allocation.service_layer import messages
     from allocation.service_layer.operations import dead_letters
 
 
@@ -57,3 +58,6 @@ class OperatorUnitOfWork(unit_of_work.MessageUnitOfWork, Protocol):
         expires_at: datetime | None,
     ) -> None:
         """Change why a command is parked; it keeps its place."""
+
+    def forget(self, logs: Collection[messages.LogPartition]) -> None:
+        """Delete the positions of logs that are no more."""

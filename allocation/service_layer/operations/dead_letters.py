@@ -138,10 +138,8 @@ def redriven(letter: DeadLetter, *, command_topics: Collection[str]) -> messages
     """
     origin = _redrivable_origin(letter, command_topics)
     headers = original_headers(letter.record.headers)
-    if not dict(headers).get(messages.CE_ID):
-        headers = _with_identity(headers, origin)
-    attempt = (messages.ATTEMPT, b"%d" % (letter.attempt + 1))
-    headers = (*(header for header in headers if header[0] != messages.ATTEMPT), attempt)
+    identity = None if dict(headers).get(messages.CE_ID) else _identity(origin)
+    headers = as_attempt(headers, identity=identity, attempt=letter.attempt + 1)
     if not all(reading.is_identity(value or b"") for name, value in headers if name in _IDENTITY):
         raise CannotRedrive("its ce_id or ce_source is too long or no text; send it anew with one that fits")
     return messages.OutboxMessage(origin.topic, letter.record.key, letter.record.value, headers)
@@ -163,15 +161,21 @@ def _redrivable_origin(letter: DeadLetter, command_topics: Collection[str]) -> O
     return origin
 
 
-def _with_identity(headers: messages.Headers, origin: Origin) -> messages.Headers:
+def as_attempt(headers: messages.Headers, *, identity: messages.MessageId | None, attempt: int) -> messages.Headers:
+    """Return a command's headers for another attempt at it; `identity` is needed where they bring none."""
+    if identity is not None and not dict(headers).get(messages.CE_ID):
+        headers = (
+            *(header for header in headers if header[0] not in _IDENTITY),
+            (messages.CE_ID, identity.id.encode()),
+            (messages.CE_SOURCE, identity.source.encode()),
+        )
+    return (*(header for header in headers if header[0] != messages.ATTEMPT), (messages.ATTEMPT, b"%d" % attempt))
+
+
+def _identity(origin: Origin) -> messages.MessageId:
     if not origin.topic_id:
         raise CannotRedrive("it has no id, and does not say in which topic (by the topic's id) it had its place")
-    identity = reading.place_as_identity(origin.topic_id, origin.partition, origin.offset)
-    return (
-        *(header for header in headers if header[0] not in _IDENTITY),
-        (messages.CE_ID, identity.id.encode()),
-        (messages.CE_SOURCE, identity.source.encode()),
-    )
+    return reading.place_as_identity(origin.topic_id, origin.partition, origin.offset)
 
 
 def _origin(own: dict[str, str]) -> Origin | None:

@@ -1,0 +1,75 @@
+"""A consumer group from outside: its offsets, who is in it, and moving it (KIP-396, KIP-88).
+
+Kafka moves the offsets of a group only while nobody is in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka
+from confluent_kafka import admin
+
+from allocation.adapters.kafka import clients, errors, topics
+from allocation.service_layer.operations import status
+from allocation.service_layer.operations.replay import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent import futures
+
+_HAS_MEMBERS = frozenset((confluent_kafka.KafkaError.UNKNOWN_MEMBER_ID, confluent_kafka.KafkaError.NON_EMPTY_GROUP))
+
+
+class GroupOffsets:
+    """See `replay.ports.Group`; everything blocks, and raises `DependencyDown` or `KafkaRefused`."""
+
+    def __init__(self, config: clients.ClientConfig, *, group: str) -> None:
+        self._servers = config.bootstrap_servers
+        self._group = group
+        self._admin = clients.opened(admin.AdminClient, config.admin())  # type: ignore[arg-type] # it takes callbacks
+
+    def committed(self) -> dict[ports.TopicPartition, int]:
+        """Return the group's offsets."""
+        asked = self._admin.list_consumer_group_offsets(
+            [confluent_kafka.ConsumerGroupTopicPartitions(self._group)], request_timeout=topics.REQUEST_TIMEOUT_S
+        )
+        found = self._result(asked[self._group])
+        return {
+            ports.TopicPartition(at.topic, at.partition): at.offset for at in found.topic_partitions if at.offset >= 0
+        }
+
+    def members(self) -> tuple[status.Member, ...]:
+        """Return who is in the group."""
+        asked = self._admin.describe_consumer_groups([self._group], request_timeout=topics.REQUEST_TIMEOUT_S)
+        found = self._result(asked[self._group])
+        return tuple(
+            status.Member(
+                name=member.group_instance_id or member.member_id,
+                host=member.host.lstrip("/"),
+                partitions=len(member.assignment.topic_partitions),
+            )
+            for member in found.members
+        )
+
+    def move(self, offsets: Mapping[ports.TopicPartition, int]) -> None:
+        """Set offsets of the group; raises `MembersActive`."""
+        wanted = [confluent_kafka.TopicPartition(*at, offset) for at, offset in offsets.items()]
+        asked = self._admin.alter_consumer_group_offsets(
+            [confluent_kafka.ConsumerGroupTopicPartitions(self._group, wanted)],
+            request_timeout=topics.REQUEST_TIMEOUT_S,
+        )
+        for one in self._result(asked[self._group]).topic_partitions:
+            if one.error is not None:
+                raise self._failure("move", one.error)
+
+    def _result(self, asked: futures.Future[Any]) -> Any:
+        try:
+            return asked.result()
+        except confluent_kafka.KafkaException as exception:
+            raise self._failure("describe", errors.kafka_error(exception)) from exception
+
+    def _failure(self, action: str, error: confluent_kafka.KafkaError) -> Exception:
+        if error.code() in _HAS_MEMBERS:
+            return ports.MembersActive(["one that has just joined"])
+        return errors.failure(f"{action} group {self._group}", error, servers=self._servers)
