@@ -14,7 +14,7 @@ from allocation.adapters.postgres import bridge_positions, leases, schema
 from allocation.adapters.redis import connections as redis_connections
 from allocation.adapters.redis import publisher
 from allocation.adapters.redis import subscription as redis_subscription
-from allocation.service_layer import envelopes
+from allocation.service_layer import envelopes, signals
 from allocation.service_layer.bridging import inbound, outbound, tenure
 from allocation.service_layer.bridging import intake as bridge_intake
 
@@ -34,7 +34,7 @@ _READERS = {"LineAllocated": "redis", "OutOfStock": "email"}  # the names of the
 
 
 @contextlib.contextmanager
-def bridge(settings: config.Settings) -> Iterator[tenure.Bridge]:
+def bridge(settings: config.Settings, *, signals: signals.Signals = signals.SILENT) -> Iterator[tenure.Bridge]:
     """Open a bridge; raises `DependencyDown`, and `NotInitialised` if the database does not belong to these topics."""
     names, clients = connections.topic_names(settings), connections.kafka_clients(settings)
     with (
@@ -55,9 +55,10 @@ def bridge(settings: config.Settings) -> Iterator[tenure.Bridge]:
                 subscribe=lambda: redis_subscription.subscribe(url=settings.redis_url, channels=intake.channels),
                 forwarder=forwarder,
                 lease=lease,
+                signals=signals,
             )
-            outgoing = _bridge_routes(settings, engine, admin, avro_serde, client)
-            yield tenure.Bridge(lease=lease, jobs=(incoming, *outgoing))
+            outgoing = _bridge_routes(settings, engine, admin, avro_serde, client, signals)
+            yield tenure.Bridge(lease=lease, jobs=(incoming, *outgoing), signals=signals)
 
 
 def _bridge_routes(
@@ -66,6 +67,7 @@ def _bridge_routes(
     admin: kafka_topics.TopicAdmin,
     deserializer: avro.AvroSerde,
     client: redis.Redis,
+    signals: signals.Signals = signals.SILENT,
 ) -> Iterator[outbound.Outbound]:
     """Return what passes events on: to Redis, and by e-mail if there is a mail server."""
     names = connections.topic_names(settings)
@@ -85,6 +87,7 @@ def _bridge_routes(
             deserializer=deserializer,
             sink=sink,
             positions=bridge_positions.BridgePositions(engine),
+            signals=signals,
         )
 
 

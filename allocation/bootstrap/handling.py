@@ -19,6 +19,7 @@ from allocation.service_layer import (
     messages,
     processing,
     reading,
+    signals,
     unit_of_work,
     working,
 )
@@ -38,7 +39,9 @@ def message_bus(uow: unit_of_work.UnitOfWork) -> messagebus.MessageBus:
 
 
 @contextlib.contextmanager
-def worker(settings: config.Settings, *, stopping: threading.Event) -> Iterator[working.Worker]:
+def worker(
+    settings: config.Settings, *, stopping: threading.Event, signals: signals.Signals = signals.SILENT
+) -> Iterator[working.Worker]:
     """Open a worker; raises `NotInitialised` when the database does not belong to these topics."""
     names = connections.topic_names(settings)
     with connections.database(settings) as engine, connections.serde(settings, engine) as avro_serde:
@@ -74,6 +77,7 @@ def worker(settings: config.Settings, *, stopping: threading.Event) -> Iterator[
                     outbox_rows=room.outbox_rows,
                 ),
                 batch_size=brakes.BatchSize(settings.batch_size),
+                signals=signals,
             )
 
 

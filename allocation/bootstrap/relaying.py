@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from allocation.adapters.kafka import relay_transaction
 from allocation.adapters.postgres import dedicated, leases, notifications, outbox_rows
 from allocation.adapters.postgres import relay_shards as postgres_relay_shards
+from allocation.service_layer import signals
 from allocation.service_layer.relaying import duty, setting_up
 from allocation.service_layer.relaying import ports as relaying
 
@@ -36,13 +37,14 @@ def relay_shards(settings: config.Settings) -> Sequence[int]:
         return postgres_relay_shards.RelayShards(engine).all()
 
 
-def relay(settings: config.Settings, *, shard: int) -> duty.Duty:
+def relay(settings: config.Settings, *, shard: int, signals: signals.Signals = signals.SILENT) -> duty.Duty:
     """Return the relay of a shard; nothing is opened before it runs."""
     owner = leases.new_owner()
     return duty.Duty(
         shard=shard,
         connect=lambda: _relay_desk(settings, shard=shard, owner=owner),
         lease_s=settings.relay_lease_s,
+        signals=signals,
     )
 
 

@@ -57,16 +57,24 @@ class Brakes:
         self._is_outbox_full = self._outbox_rows(limit) >= limit
 
     @property
+    def problems(self) -> Mapping[str, str | None]:
+        """By brake, why the worker stands still; None where it may go on."""
+        circuit = (
+            f"most of the last {WINDOW} messages were refused: the deployment may be wrong; see the dead letters, "
+            "then restart the worker (ALLOCATION_REFUSAL_LIMIT=1 switches this off)"
+        )
+        outbox = f"{self._outbox_limit} rows wait in the outbox: the relay is stuck, or slower than this worker"
+        return {
+            "circuit": circuit if self.circuit.is_open else None,
+            "outbox limit": outbox if self._is_outbox_full else None,
+        }
+
+    @property
     def reason(self) -> str | None:
         """Why the worker stands still, None when it may go on."""
-        if self.circuit.is_open:
-            return (
-                f"most of the last {WINDOW} messages were refused: the deployment may be wrong; see the dead letters, "
-                "then restart the worker (ALLOCATION_REFUSAL_LIMIT=1 switches this off)"
-            )
-        if self._is_outbox_full:
-            return f"{self._outbox_limit} rows wait in the outbox: the relay is stuck, or slower than this worker"
-        return None
+        if not self.circuit.is_open and not self._is_outbox_full:
+            return None
+        return next(filter(None, self.problems.values()))
 
 
 class BatchSize:

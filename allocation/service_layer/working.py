@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from allocation.service_layer import brakes, kill_points, ports, processing
+from allocation.service_layer import brakes, kill_points, messages, ports, processing, signals
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterable, Sequence
 
-    from allocation.service_layer import failure_policy, grace, messages
+    from allocation.service_layer import failure_policy, grace
 
 log = structlog.get_logger()
 
@@ -49,6 +49,9 @@ class Consumer(Protocol):
     def set_aside(self, topic: str, partition: int, problem: str) -> None:
         """Take nothing more from a partition."""
 
+    def partitions(self) -> signals.Partitions:
+        """Return what this member has now; does not block."""
+
     def take_ends(self) -> Iterable[messages.LogEnd]:
         """Return the ends that were reached since the last call."""
 
@@ -68,6 +71,7 @@ class Worker:
         grace: grace.Grace,
         brakes: brakes.Brakes,
         batch_size: brakes.BatchSize,
+        signals: signals.Signals = signals.SILENT,
     ) -> None:
         self._consumer = consumer
         self._processor = processor
@@ -75,6 +79,7 @@ class Worker:
         self._grace = grace
         self._brakes = brakes
         self._batch_size = batch_size
+        self._signals = signals
         self._braked_for: str | None = None
         self._housekeeping_at = 0.0
         self._failures = 0
@@ -84,16 +89,19 @@ class Worker:
         """Work until the event is set; the batch in hand is finished first."""
         while not stopping.is_set():
             try:
-                self._keep_house()
-                if self._is_braked():
-                    self._consumer.keep_alive(POLL_TIMEOUT_S)
-                    continue
-                records = self._consumer.poll(self._batch_size.records, timeout_s=POLL_TIMEOUT_S)
-                if records:
-                    self._handle(records, stopping)
+                has_kept_house = self._keep_house()
+                self._take_on(stopping)
                 self._failures = 0
+                if has_kept_house:  # a turn without it may only have passed over what does not answer
+                    self._signals.says("work")
             except ports.Retryable as error:
                 self._back_off(error)
+
+    def _take_on(self, stopping: threading.Event) -> None:
+        if self._is_braked():
+            self._consumer.keep_alive(POLL_TIMEOUT_S)
+        elif records := self._consumer.poll(self._batch_size.records, timeout_s=POLL_TIMEOUT_S):
+            self._handle(records, stopping)
 
     def _handle(self, records: Sequence[messages.Record], stopping: threading.Event) -> None:
         """Process until it is done, or the records are no longer ours, or the process is to stop.
@@ -134,9 +142,11 @@ class Worker:
         for report in reports:
             outcomes.update(report.outcomes)
         self._brakes.circuit.count(outcomes)
+        self._signals.handled(records, reports, duration_s)
         log.info(
             "worker.batch",
             records=len(records),
+            **_whereabouts(records),
             repeated=sum(report.repeated for report in reports),
             events=sum(report.events for report in reports),
             duration_ms=round(duration_s * 1000, 1),
@@ -153,23 +163,58 @@ class Worker:
                 log.error("worker.stands_still", reason=reason)
         return reason is not None
 
-    def _keep_house(self) -> None:
+    def _keep_house(self) -> bool:
         now = time.monotonic()
         if now < self._housekeeping_at:
-            return
+            return False
         self._housekeeping_at = now + HOUSEKEEPING_INTERVAL_S
+        self._tell()
         self._brakes.look()
         self._ends.extend(self._consumer.take_ends())
         while self._ends:  # each is told only once: it is kept until the database has it
             self._processor.pass_over(self._ends[0])
             self._ends.popleft()
         for report in self._grace.check():
+            self._signals.expired(report)
             log.info("worker.grace_over", **report.outcomes, events=report.events)
+        return True
+
+    def _tell(self) -> None:
+        """Say how things are; asks nobody."""
+        for brake, problem in self._brakes.problems.items():
+            self._signals.says(brake, problem)
+        partitions = self._consumer.partitions()
+        self._signals.has_partitions(partitions, rebalances=self._consumer.rebalances)
+        none = (
+            None if partitions.assigned else "no partitions: the group is rebalancing, or has more workers than those"
+        )
+        self._signals.says("assignment", none, state=f"{partitions.assigned} partitions")
+        aside = "; ".join(f"{name} is set aside: {problem}" for name, problem in partitions.set_aside.items())
+        held = f"held until others have caught up: {', '.join(partitions.held)}" if partitions.held else "ok"
+        self._signals.says("partitions", aside or None, state=held)
 
     def _back_off(self, error: ports.Retryable) -> None:
+        self._signals.says("work", str(error))
+        self._signals.retries(is_outage=isinstance(error, ports.DependencyDown))
         if self._failures == 0 or isinstance(error, ports.DependencyDown):
             log.warning("worker.retrying", error=str(error), failures=self._failures)
         last = _LAST_BACKOFF_S if isinstance(error, ports.DependencyDown) else _LAST_CONFLICT_BACKOFF_S
         longest = min(_FIRST_BACKOFF_S * 2 ** min(self._failures, _MAX_DOUBLINGS), last)
         self._failures += 1
         self._consumer.keep_alive(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
+
+
+def _whereabouts(records: Sequence[messages.Record]) -> dict[str, str]:
+    """Say where a micro-batch lies; one that is a single message is told by its ids as well."""
+    first, last = records[0], records[-1]
+    ids = {
+        "first": f"{first.topic}/{first.partition}/{first.offset}",
+        "last": f"{last.topic}/{last.partition}/{last.offset}",
+    }
+    if len(records) > 1:
+        return ids
+    headers = dict(first.headers)
+    for key, name in (("message_id", messages.CE_ID), ("traceparent", messages.TRACEPARENT)):
+        if value := headers.get(name):
+            ids[key] = value.decode(errors="replace")
+    return ids

@@ -8,7 +8,17 @@ import pytest
 import structlog
 
 from allocation.domain import commands
-from allocation.service_layer import brakes, envelopes, failure_policy, grace, messages, ports, processing, working
+from allocation.service_layer import (
+    brakes,
+    envelopes,
+    failure_policy,
+    grace,
+    messages,
+    ports,
+    processing,
+    signals,
+    working,
+)
 from tests import builders, installations
 from tests.fakes import serde
 from tests.fakes import unit_of_work as fakes
@@ -33,6 +43,9 @@ class FakeConsumer:
         self.pauses: list[float] = []
         self.placed_again = 0
         self.aside: list[tuple[str, int]] = []
+        self.assigned = 3
+        self.held: tuple[str, ...] = ()
+        self.problems: dict[str, str] = {}
         self.on_pause: Callable[[], None] = lambda: None
 
     def poll(self, max_records: int, *, timeout_s: float) -> Sequence[messages.Record]:  # noqa: ARG002
@@ -55,6 +68,9 @@ class FakeConsumer:
     def set_aside(self, topic: str, partition: int, problem: str) -> None:  # noqa: ARG002
         self.aside.append((topic, partition))
 
+    def partitions(self) -> signals.Partitions:
+        return signals.Partitions(assigned=self.assigned, held=self.held, set_aside=dict(self.problems))
+
     def take_ends(self) -> Iterable[messages.LogEnd]:
         ends, self.ends = self.ends, []
         return ends
@@ -70,6 +86,7 @@ class Scene:
         self.database = fakes.FakeDatabase()
         self.processor = installations.a_processor(self.database.begin)
         self.outbox_rows = 0
+        self.standing = signals.Standing()
         self.ends_known: dict[messages.LogPartition, int] = {}
 
     def run(self, policy: Any = None, *, batch_size: int = 100) -> None:
@@ -86,6 +103,7 @@ class Scene:
                 outbox_rows=lambda limit: min(limit, self.outbox_rows),
             ),
             batch_size=brakes.BatchSize(batch_size),
+            signals=self.standing,
         )
         worker.run(self.stopping)
 

@@ -113,6 +113,15 @@ class Registry:
         with self._translated(f"set the compatibility of {subject}"):
             self._client.set_compatibility(subject, compatibility)
 
+    def check(self, *, subject: str) -> None:
+        """Make sure that the registry answers, now and not from memory; raises `SchemaNotRegistered`."""
+        try:
+            with self._translated(f"look up {subject}"):
+                _found(list, self._client.get_versions(subject))
+        except KeyError as error:
+            msg = f"the registry at {self._name} does not know {subject}; run `allocation init`"
+            raise SchemaNotRegistered(msg) from error
+
     def close(self) -> None:
         """Close the connections; may be repeated."""
         self._client.close()

@@ -17,7 +17,7 @@ import confluent_kafka
 import structlog
 
 from allocation.adapters.kafka import headers, placement, topics
-from allocation.service_layer import kill_points, messages, ports
+from allocation.service_layer import kill_points, messages, ports, signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -63,7 +63,7 @@ class GroupConsumer:
         self._expected: dict[Key, int] = {}
         self._to_recognise: set[Key] = set()
         self._unplaced: set[Key] = set()
-        self._diverged: set[Key] = set()
+        self._diverged: dict[Key, str] = {}
         self._held: dict[Key, Mapping[messages.LogPartition, int]] = {}
         self._held_until = 0.0
         self._ends: dict[Key, messages.LogEnd] = {}
@@ -120,8 +120,16 @@ class GroupConsumer:
         self._pause([key])
         self._ends.pop(key, None)
         self._unplaced.discard(key)
-        self._diverged.add(key)
+        self._diverged[key] = problem
         log.error("worker.partition_diverged", topic=topic, partition=partition, problem=problem)
+
+    def partitions(self) -> signals.Partitions:
+        """Return what this member has now, without asking anybody."""
+        return signals.Partitions(
+            assigned=len(self._assigned()),
+            held=tuple(f"{key.topic}/{key.partition}" for key in sorted(self._held)),
+            set_aside={f"{key.topic}/{key.partition}": self._diverged[key] for key in sorted(self._diverged)},
+        )
 
     def take_ends(self) -> Iterable[messages.LogEnd]:
         """Return the ends that were reached since the last call."""
@@ -313,7 +321,7 @@ class GroupConsumer:
     def _forget(self, key: Key) -> None:
         self._unplaced.discard(key)
         self._to_recognise.discard(key)
-        self._diverged.discard(key)
+        self._diverged.pop(key, None)
         self._held.pop(key, None)
         self._expected.pop(key, None)
         self._ends.pop(key, None)
@@ -326,7 +334,7 @@ class GroupConsumer:
 
     def _resume(self, keys: Iterable[Key]) -> None:
         """Let partitions flow again, but for those that stand still for a reason of their own."""
-        stopped = self._diverged | self._unplaced | self._held.keys()
+        stopped = self._diverged.keys() | self._unplaced | self._held.keys()
         self._consumer.resume([confluent_kafka.TopicPartition(*key) for key in keys if key not in stopped])
 
 

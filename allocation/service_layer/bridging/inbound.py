@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from allocation.service_layer import ports as outside
+from allocation.service_layer import signals
 from allocation.service_layer.bridging import pending, perseverance, ports
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from allocation.service_layer.bridging import intake
 
 log = structlog.get_logger()
+
+_ITEM = "from redis"
 
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # kept while Kafka is down; then Redis keeps what its own limit allows
 IDLE_S = 0.5  # how soon a stop is noticed when nothing comes in
@@ -39,8 +42,10 @@ class Inbound:
         subscribe: Callable[[], AbstractContextManager[ports.Subscription]],
         forwarder: ports.Forwarder,
         lease: ports.Lease,
+        signals: signals.Signals = signals.SILENT,
     ) -> None:
         self._intake = intake
+        self._signals = signals
         self._subscribe = subscribe
         self._forwarder = forwarder
         self._lease = lease
@@ -48,9 +53,15 @@ class Inbound:
 
     def run(self, stopping: threading.Event) -> None:
         """Forward until told to stop. Raises `TakenOver` when another bridge works now."""
+        try:
+            self._run(stopping)
+        finally:
+            self._signals.forgets(_ITEM)
+
+    def _run(self, stopping: threading.Event) -> None:
         self._pending = self._nothing()
-        perseverance.keep_trying(self._pending.start, what="kafka", stopping=stopping)
-        pauses = perseverance.Pauses("redis")
+        perseverance.keep_trying(self._pending.start, what="kafka", stopping=stopping, tell=self._tell)
+        pauses = perseverance.Pauses("redis", tell=self._tell)
         while not stopping.is_set():
             try:
                 self._work(pauses, stopping)
@@ -61,7 +72,12 @@ class Inbound:
         self._say_farewell()
 
     def _nothing(self) -> pending.Pending:
-        return pending.Pending(forwarder=self._forwarder, lease=self._lease)
+        return pending.Pending(
+            forwarder=self._forwarder, lease=self._lease, tell=self._tell, sent=self._signals.forwarded
+        )
+
+    def _tell(self, problem: str) -> None:
+        self._signals.says(_ITEM, problem)
 
     def _work(self, pauses: perseverance.Pauses, stopping: threading.Event) -> None:
         with self._subscribe() as subscription:
@@ -70,6 +86,8 @@ class Inbound:
             while not stopping.is_set():
                 self._take(subscription, stopping)
                 self._pending.send()
+                if not self._pending:
+                    self._signals.says(_ITEM)
             self._wrap(subscription.drain())
 
     def _take(self, subscription: ports.Subscription, stopping: threading.Event) -> None:

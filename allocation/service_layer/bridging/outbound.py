@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from allocation.service_layer import external_events, kill_points, messages
+from allocation.service_layer import external_events, kill_points, messages, signals
 from allocation.service_layer import ports as outside
 from allocation.service_layer.bridging import perseverance, ports, starting_points
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 log = structlog.get_logger()
+
+_Result = TypeVar("_Result")
 
 GROUP_RECORDS = 500
 IDLE_S = 0.5  # how soon a stop is noticed when nothing happens
@@ -54,8 +56,11 @@ class Outbound:
         deserializer: outside.Deserializer,
         sink: ports.Sink,
         positions: ports.Positions,
+        signals: signals.Signals = signals.SILENT,
     ) -> None:
         self._route = route
+        self._item = f"to {route.reader}"
+        self._signals = signals
         self._open_log = open_log
         self._deserializer = deserializer
         self._sink = sink
@@ -63,8 +68,16 @@ class Outbound:
 
     def run(self, stopping: threading.Event) -> None:
         """Pass on until told to stop."""
-        while not stopping.is_set():
-            perseverance.keep_trying(lambda: self._follow(stopping), what=self._route.topic, stopping=stopping)
+        try:
+            while not stopping.is_set():
+                self._keep_trying(lambda: self._follow(stopping), what=self._route.topic, stopping=stopping)
+        finally:
+            self._signals.forgets(self._item)
+
+    def _keep_trying(self, action: Callable[[], _Result], *, what: str, stopping: threading.Event) -> _Result | None:
+        return perseverance.keep_trying(
+            action, what=what, stopping=stopping, tell=lambda problem: self._signals.says(self._item, problem)
+        )
 
     def establish(self) -> None:
         """Fix where this reader begins, if it has never run. Raises `Retryable`."""
@@ -76,6 +89,7 @@ class Outbound:
             events.start(self._starting_points(events))
             check_at = time.monotonic() + CHECK_TOPIC_S
             while not stopping.is_set():
+                self._signals.says(self._item)
                 records = events.take(limit=GROUP_RECORDS, timeout_s=IDLE_S)
                 if records:
                     self._pass_on(records, topic_id=events.topic_id, stopping=stopping)
@@ -100,11 +114,12 @@ class Outbound:
         kill_points.reached("bridge.after_delivery")
         passed = records if delivered == len(wanted) else records[: wanted[delivered][0]]
         next_offsets = {record.partition: record.offset + 1 for record in passed}
-        perseverance.keep_trying(
+        self._keep_trying(
             lambda: self._positions.advance(reader=self._route.reader, topic_id=topic_id, next_offsets=next_offsets),
             what="postgres",
             stopping=stopping,
         )
+        self._signals.passed_on(self._route.reader, delivered)
         log.info(
             "bridge.outbound.passed_on",
             reader=self._route.reader,
@@ -119,7 +134,7 @@ class Outbound:
         done = 0
         while done < len(announcements):
             deliver = functools.partial(self._sink.deliver, announcements[done:])
-            count = perseverance.keep_trying(deliver, what=self._route.reader, stopping=stopping)
+            count = self._keep_trying(deliver, what=self._route.reader, stopping=stopping)
             done += count or 0
             if stopping.is_set():
                 break

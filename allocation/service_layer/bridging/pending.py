@@ -17,7 +17,7 @@ from allocation.service_layer import ports as outside
 from allocation.service_layer.bridging import perseverance, ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from allocation.service_layer import messages
 
@@ -28,13 +28,24 @@ GROUP_BYTES = 4 * 1024 * 1024  # far below what a Kafka client buffers
 
 
 class Pending:
-    """Keeps messages in order of arrival; belongs to one tenure and one thread."""
+    """Keeps messages in order of arrival; belongs to one tenure and one thread.
 
-    def __init__(self, *, forwarder: ports.Forwarder, lease: ports.Lease) -> None:
+    `tell` hears why nothing can be sent, `sent` what was committed.
+    """
+
+    def __init__(
+        self,
+        *,
+        forwarder: ports.Forwarder,
+        lease: ports.Lease,
+        tell: Callable[[str], None],
+        sent: Callable[[Sequence[messages.OutboxMessage]], None],
+    ) -> None:
         self._forwarder = forwarder
+        self._sent = sent
         self._lease = lease
         self._started = False
-        self._pauses = perseverance.Pauses("kafka")
+        self._pauses = perseverance.Pauses("kafka", tell=tell)
         self._due = 0.0
         self._group: tuple[messages.OutboxMessage, ...] = ()
         self._waiting: deque[messages.OutboxMessage] = deque()
@@ -86,6 +97,7 @@ class Pending:
         kill_points.reached("bridge.before_forward")
         self._forwarder.send(self._group)
         kill_points.reached("bridge.after_forward")
+        self._sent(self._group)
         log.info("bridge.inbound.forwarded", messages=len(self._group), duration_ms=_ms_since(began))
         self.bytes -= sum(map(_size, self._group))
         self._group = ()

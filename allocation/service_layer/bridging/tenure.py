@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from allocation.service_layer import ports as outside
+from allocation.service_layer import signals
 from allocation.service_layer.bridging import perseverance, ports
 
 if TYPE_CHECKING:
@@ -35,24 +36,30 @@ class Job(Protocol):
 class Bridge:
     """Runs the jobs whenever the lease is ours, each in a thread of its own."""
 
-    def __init__(self, *, lease: ports.Lease, jobs: Sequence[Job]) -> None:
+    def __init__(self, *, lease: ports.Lease, jobs: Sequence[Job], signals: signals.Signals = signals.SILENT) -> None:
         self._lease = lease
+        self._signals = signals
         self._jobs = jobs
 
     def run(self, stopping: threading.Event) -> None:
         """Work or stand by until told to stop."""
         standing_by = False
         while not stopping.is_set():
-            if perseverance.keep_trying(self._lease.acquire, what="lease", stopping=stopping):
+            if perseverance.keep_trying(self._lease.acquire, what="lease", stopping=stopping, tell=self._tell):
                 standing_by = False
                 self._serve(stopping)
             elif not standing_by:
                 standing_by = True
                 log.info("bridge.standby")
+            self._signals.says("lease", state="standby")
             stopping.wait(STANDBY_S)
+
+    def _tell(self, problem: str) -> None:
+        self._signals.says("lease", problem)
 
     def _serve(self, stopping: threading.Event) -> None:
         log.info("bridge.active")
+        self._signals.says("lease", state="active")
         ended = threading.Event()
         with futures.ThreadPoolExecutor(len(self._jobs), thread_name_prefix="bridge") as pool:
             running = [pool.submit(job.run, ended) for job in self._jobs]
@@ -64,7 +71,7 @@ class Bridge:
         _raise_failures(running)
 
     def _hold(self, running: Iterable[futures.Future[None]], stopping: threading.Event) -> None:
-        renewals = perseverance.Pauses("lease")
+        renewals = perseverance.Pauses("lease", tell=self._tell)
         while not stopping.wait(RENEW_S):
             if any(job.done() for job in running):
                 return
@@ -79,6 +86,7 @@ class Bridge:
             renewals.after(error)
             return True
         renewals.reset()
+        self._signals.says("lease", state="active")
         return is_ours
 
     def _release(self) -> None:

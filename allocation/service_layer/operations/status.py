@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from allocation.service_layer import messages
 
@@ -98,7 +98,7 @@ class Status:
         """How far each partition of the command topics is handled; nothing unless Kafka and the database answer."""
         if self.kafka is None or self.database is None:
             return ()
-        return tuple(_lag(partition, self.database.next_offsets) for partition in self.kafka.partitions)
+        return lags(self.kafka.partitions, self.database.next_offsets)
 
 
 class Fits(Protocol):
@@ -142,6 +142,11 @@ class Inspection:
         except self.expected as error:
             problems[name] = str(error)
             return None
+
+
+def lags(partitions: Iterable[Partition], next_offsets: Mapping[messages.LogPartition, int]) -> tuple[Lag, ...]:
+    """Compare what Kafka has with what the database has handled."""
+    return tuple(_lag(partition, next_offsets) for partition in partitions)
 
 
 def _lag(partition: Partition, next_offsets: Mapping[messages.LogPartition, int]) -> Lag:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from allocation.service_layer import ports as outside
+from allocation.service_layer import signals
 from allocation.service_layer.relaying import passes, ports
 
 if TYPE_CHECKING:
@@ -36,9 +37,15 @@ class Duty:
     """Runs in one thread until told to stop; the pass in hand is finished first."""
 
     def __init__(
-        self, *, shard: int, connect: Callable[[], AbstractContextManager[ports.Desk]], lease_s: float
+        self,
+        *,
+        shard: int,
+        connect: Callable[[], AbstractContextManager[ports.Desk]],
+        lease_s: float,
+        signals: signals.Signals = signals.SILENT,
     ) -> None:
         self._shard = shard
+        self._signals = signals
         self._connect = connect
         self._renewal_s = lease_s / RENEWALS
         self._size = passes.PassSize()
@@ -56,14 +63,20 @@ class Duty:
                 continue
             except outside.Retryable as error:
                 status = "superseded" if isinstance(error, ports.Superseded) else "paused"
-                self._note(status, level="warning", error=str(error))
+                self._note(status, str(error))
                 stopping.wait(self._next_pause_s())
 
     def _serve(self, desk: ports.Desk, stopping: threading.Event) -> None:
         if not self._await_lease(desk.lease, stopping):
             return
         with desk.open_log() as transactions:
-            relay = passes.ShardRelay(shard=self._shard, outbox=desk.outbox, transactions=transactions, size=self._size)
+            relay = passes.ShardRelay(
+                shard=self._shard,
+                outbox=desk.outbox,
+                transactions=transactions,
+                size=self._size,
+                signals=self._signals,
+            )
             self._relay(relay, desk, stopping)
         desk.lease.release()
 
@@ -106,8 +119,14 @@ class Duty:
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that two do not meet again and again
 
-    def _note(self, status: str, *, level: str = "info", **details: object) -> None:
-        """Log a change of status, and nothing while it stays the same."""
-        if status != self._status:
-            self._status = status
-            getattr(log, level)(f"relay.{status}", shard=self._shard, **details)
+    def _note(self, status: str, error: str | None = None, **details: object) -> None:
+        """Say the status, and log it when it changes."""
+        self._signals.says(f"shard {self._shard}", error and f"{status}: {error}", state=status)
+        if status == self._status:
+            return
+        self._status = status
+        event = f"relay.{status}"
+        if error is None:
+            log.info(event, shard=self._shard, **details)
+        else:
+            log.warning(event, shard=self._shard, error=error, **details)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from allocation.service_layer import kill_points
+from allocation.service_layer import kill_points, signals
 from allocation.service_layer.relaying import checkpoints, ports, recovery
 
 if TYPE_CHECKING:
@@ -54,8 +54,17 @@ class Passed:
 class ShardRelay:
     """Relays one shard until the first error; after that a new one, on a new log, has to recover."""
 
-    def __init__(self, *, shard: int, outbox: ports.Outbox, transactions: ports.TransactionLog, size: PassSize) -> None:
+    def __init__(
+        self,
+        *,
+        shard: int,
+        outbox: ports.Outbox,
+        transactions: ports.TransactionLog,
+        size: PassSize,
+        signals: signals.Signals = signals.SILENT,
+    ) -> None:
         self._shard = shard
+        self._signals = signals
         self._outbox = outbox
         self._transactions = transactions
         self._size = size
@@ -84,13 +93,16 @@ class ShardRelay:
         self._check_unchanged(window.state)
         if window.rows:
             self._relay(window.rows)
-            duration_ms = round(1000 * (time.monotonic() - started), 1)
+            duration_s = time.monotonic() - started
+            self._signals.relayed(window.rows, duration_s)
             log.info(
                 "relay.pass",
                 shard=self._shard,
                 number=self._state.passes,
                 rows=len(window.rows),
-                duration_ms=duration_ms,
+                first=window.rows[0][0],
+                last=window.rows[-1][0],
+                duration_ms=round(1000 * duration_s, 1),
             )
         return Passed(rows=len(window.rows), is_behind=window.is_cut)
 

@@ -1,0 +1,152 @@
+"""Turn what the parts say into metrics; costs a few microseconds for each micro-batch or pass."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+import time
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from allocation.adapters.prometheus import metrics
+from allocation.service_layer import messages, signals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import prometheus_client
+
+    from allocation.service_layer import processing
+    from allocation.service_layer.relaying import ports as relaying
+
+_topic = operator.itemgetter(0)
+_place_and_time = operator.itemgetter(0, 2, 8)  # of a record: topic, partition, timestamp
+_topic_of_row = operator.itemgetter(1)
+_topic_of_message = operator.attrgetter("topic")
+# In the text that the outbox has: a quotation mark within a value is escaped there, so no value looks like these.
+_EVENT = f'["{messages.CE_SEQUENCE}", '
+_REASON = re.compile(r'\["dead_letter_reason", "([a-z_]+)"\]')
+
+
+class WorkerSignals(signals.Standing):
+    """Hears a worker."""
+
+    def __init__(self, registry: prometheus_client.CollectorRegistry) -> None:
+        super().__init__()
+        self._consumed = metrics.CONSUMED.counter(registry)
+        self._outcomes = metrics.OUTCOMES.counter(registry)
+        self._handling = metrics.HANDLING.counter(registry)
+        self._batch_size = metrics.BATCH_SIZE.histogram(registry)
+        self._batch_duration = metrics.BATCH_DURATION.histogram(registry)
+        self._delay = metrics.COMMAND_DELAY.histogram(registry)
+        self._events = metrics.EVENTS.counter(registry)
+        self._retries = metrics.RETRIES.counter(registry)
+        self._rebalances = metrics.REBALANCES.counter(registry)
+        self._partitions = metrics.PARTITIONS.gauge(registry)
+        self._rebalances_known = 0
+        self._handled_at: dict[tuple[str, int], float] = {}
+
+    def handled(
+        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+    ) -> None:
+        """Count and time a micro-batch."""
+        for topic, count in Counter(map(_topic, records)).items():
+            self._consumed.labels(topic).inc(count)
+            self._handling.labels(topic).inc(duration_s * count / len(records))
+        self._batch_size.observe(len(records))
+        self._batch_duration.observe(duration_s)
+        for report in reports:
+            self._count(report)
+        last = {(topic, partition): at / 1000 for topic, partition, at in map(_place_and_time, records)}
+        self._handled_at.update(last)
+        times = [record.timestamp_ms / 1000 for record in records]
+        for created in (min(times), max(times))[: len(records)]:
+            self._delay.observe(max(time.time() - created, 0.0))
+
+    def expired(self, report: processing.Report) -> None:
+        """Count what the end of a grace brought about."""
+        self._count(report)
+
+    def retries(self, *, is_outage: bool) -> None:
+        """Count it."""
+        self._retries.labels("outage" if is_outage else "conflict").inc()
+
+    def has_partitions(self, partitions: signals.Partitions, *, rebalances: int) -> None:
+        """Note them."""
+        # A worker that opens anew counts from the beginning.
+        self._rebalances.inc(max(rebalances - self._rebalances_known, 0))
+        self._rebalances_known = rebalances
+        self._partitions.labels("assigned").set(partitions.assigned)
+        self._partitions.labels("held").set(len(partitions.held))
+        self._partitions.labels("set_aside").set(len(partitions.set_aside))
+
+    def handled_at(self) -> Mapping[tuple[str, int], float]:
+        """Return when the last command was created that was handled here (Unix time), by topic and partition."""
+        return dict(self._handled_at)
+
+    def _count(self, report: processing.Report) -> None:
+        for outcome, count in report.outcomes.items():
+            self._outcomes.labels(outcome).inc(count)
+        self._outcomes.labels("repeated").inc(report.repeated)
+        self._events.inc(report.events)
+
+
+class RelaySignals(signals.Standing):
+    """Hears a relay; `dead_letter_topic` is the one whose messages are counted by reason."""
+
+    def __init__(self, registry: prometheus_client.CollectorRegistry, *, dead_letter_topic: str) -> None:
+        super().__init__()
+        self._dead_letter_topic = dead_letter_topic
+        self._sent = metrics.SENT.counter(registry)
+        self._dead_letters = metrics.DEAD_LETTERS.counter(registry)
+        self._size = metrics.PASS_SIZE.histogram(registry)
+        self._duration = metrics.PASS_DURATION.histogram(registry)
+        self._delay = metrics.PUBLICATION_DELAY.histogram(registry)
+
+    def relayed(self, rows: Sequence[relaying.Row], duration_s: float) -> None:
+        """Count and time a pass."""
+        counts = Counter(map(_topic_of_row, rows))
+        for topic, count in counts.items():
+            self._sent.labels(topic).inc(count)
+        self._size.observe(len(rows))
+        self._duration.observe(duration_s)
+        if counts[self._dead_letter_topic]:
+            self._count_reasons(row[5] for row in rows if row[1] == self._dead_letter_topic)
+        # A dead letter has the headers of its sender, which may look like anything.
+        events = (row for row in rows if row[1] != self._dead_letter_topic and _EVENT in row[5])
+        if (oldest := next(events, None)) is not None:
+            self._delay.observe(max(time.time() - _created(oldest[5]), 0.0))
+
+    def _count_reasons(self, headers: Iterable[str]) -> None:
+        for found, count in Counter(map(_reason, headers)).items():
+            self._dead_letters.labels(found).inc(count)
+
+
+class BridgeSignals(signals.Standing):
+    """Hears a bridge."""
+
+    def __init__(self, registry: prometheus_client.CollectorRegistry) -> None:
+        super().__init__()
+        self._sent = metrics.SENT.counter(registry)
+        self._delivered = metrics.DELIVERED.counter(registry)
+
+    def forwarded(self, outgoing: Sequence[messages.OutboxMessage]) -> None:
+        """Count them by topic."""
+        for topic, count in Counter(map(_topic_of_message, outgoing)).items():
+            self._sent.labels(topic).inc(count)
+
+    def passed_on(self, reader: str, events: int) -> None:
+        """Count them."""
+        self._delivered.labels(reader).inc(events)
+
+
+def _created(headers: str) -> float:
+    """Return when an event of ours happened (Unix time)."""
+    return datetime.fromisoformat(dict(json.loads(headers))[messages.CE_TIME]).timestamp()
+
+
+def _reason(headers: str) -> str:
+    found = _REASON.search(headers)
+    return found[1] if found else "unknown"

@@ -1,0 +1,86 @@
+"""What is looked up when metrics are asked for: how far, how much, how old; a service that is away leaves gaps.
+
+Every part exports these, so that they are there when another part is not.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from prometheus_client import registry
+
+from allocation.adapters.prometheus import metrics
+from allocation.service_layer.operations import status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from prometheus_client import core
+
+
+class Figures(registry.Collector):
+    """Asks at each scrape.
+
+    `ready` tells by check whether all is well; `database` and `partitions` return None while they do not
+    answer; `handled_at` tells when the last command was created that this process handled of each log.
+    """
+
+    def __init__(
+        self,
+        *,
+        ready: Callable[[], Mapping[str, bool]],
+        database: Callable[[], status.DatabaseFigures | None],
+        partitions: Callable[[], Sequence[status.Partition] | None],
+        handled_at: Callable[[], Mapping[tuple[str, int], float]] = dict,
+    ) -> None:
+        self._ready = ready
+        self._database = database
+        self._partitions = partitions
+        self._handled_at = handled_at
+
+    def describe(self) -> Iterator[core.GaugeMetricFamily]:
+        """Tell nothing, so that registering asks nobody."""
+        yield from ()
+
+    def collect(self) -> Iterator[core.GaugeMetricFamily]:
+        """Yield what can be known now."""
+        ready = metrics.READY.family()
+        for check, is_well in self._ready().items():
+            ready.add_metric([check], is_well)
+        yield ready
+        database, partitions = self._database(), self._partitions()
+        if database is not None:
+            yield from _waiting(database)
+        if database is not None and partitions is not None:
+            yield from self._lags(status.lags(partitions, database.next_offsets))
+
+    def _lags(self, lags: Sequence[status.Lag]) -> Iterator[core.GaugeMetricFamily]:
+        families = metrics.LAG.family(), metrics.LAG_SECONDS.family(), metrics.UNCOMMITTED.family()
+        offsets, seconds, uncommitted = families
+        handled_at, now = self._handled_at(), time.time()
+        for lag in lags:
+            labels = [lag.topic, str(lag.partition)]
+            offsets.add_metric(labels, lag.lag)
+            at = handled_at.get((lag.topic, lag.partition))
+            if at is not None:
+                seconds.add_metric(labels, max(now - at, 0.0) if lag.lag else 0.0)
+            if lag.committed is not None:
+                uncommitted.add_metric(labels, lag.position - lag.committed)
+        yield from families
+
+
+def _waiting(database: status.DatabaseFigures) -> Iterator[core.GaugeMetricFamily]:
+    for description, value in (
+        (metrics.OUTBOX_ROWS, database.outbox.rows),
+        (metrics.OUTBOX_AGE, database.outbox.oldest_age_s or 0.0),
+        (metrics.QUARANTINED, database.quarantined.rows),
+    ):
+        family = description.family()
+        family.add_metric([], value)
+        yield family
+    parked, ages = metrics.PARKED.family(), metrics.PARKED_AGE.family()
+    for state, backlog in database.parked.items():
+        parked.add_metric([state], backlog.rows)
+        ages.add_metric([state], backlog.oldest_age_s or 0.0)
+    yield from (parked, ages)
