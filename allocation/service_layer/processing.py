@@ -24,7 +24,7 @@ class LogDiverged(Exception):
 
     def __init__(self, topic: str, partition: int, problem: str) -> None:
         super().__init__(
-            f"{topic}/{partition}: {problem}; its position must be decided on before it is handled any further"
+            f"{topic}/{partition}: {problem}; it is handled no further until `allocation position adopt` or `restart`"
         )
         self.topic = topic
         self.partition = partition

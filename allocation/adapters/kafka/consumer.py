@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 _COMMITTED_TIMEOUT_S = 10.0
 _HELD_INTERVAL_S = 0.1  # how often it is asked whether partitions that wait may begin
+_DECIDED_INTERVAL_S = 1.0  # how often it is asked whether an operator has decided on what was set aside
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
 # A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
 _FETCH_WAIT_MS = 50
@@ -66,6 +67,7 @@ class GroupConsumer:
         self._diverged: dict[Key, str] = {}
         self._held: dict[Key, Mapping[messages.LogPartition, int]] = {}
         self._held_until = 0.0
+        self._undecided_until = 0.0
         self._ends: dict[Key, messages.LogEnd] = {}
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
         self.rebalances = 0
@@ -85,6 +87,8 @@ class GroupConsumer:
             self._place_again()
         if self._held and time.monotonic() > self._held_until:
             self._let_go()
+        if self._diverged and time.monotonic() > self._undecided_until:
+            self._go_on_where_decided()
         first = self._consumer.poll(timeout_s)
         if first is None:
             return ()
@@ -121,7 +125,8 @@ class GroupConsumer:
         self._ends.pop(key, None)
         self._unplaced.discard(key)
         self._diverged[key] = problem
-        log.error("worker.partition_diverged", topic=topic, partition=partition, problem=problem)
+        remedy = "`allocation position adopt` or `restart`"
+        log.error("worker.partition_diverged", topic=topic, partition=partition, problem=problem, remedy=remedy)
 
     def partitions(self) -> signals.Partitions:
         """Return what this member has now, without asking anybody."""
@@ -263,6 +268,16 @@ class GroupConsumer:
             self._consumer.seek(confluent_kafka.TopicPartition(*key, self._expected[key]))
             del self._held[key]
         self._resume(passed)
+
+    def _go_on_where_decided(self) -> None:
+        """Take up again what was set aside and an operator has decided on since."""
+        self._undecided_until = time.monotonic() + _DECIDED_INTERVAL_S
+        for key, where in self._places.decided(sorted(self._diverged)).items():
+            del self._diverged[key]
+            self._consumer.seek(confluent_kafka.TopicPartition(*key, where.offset))
+            self._take_place(key, where)
+            self._resume([key])
+            log.info("worker.partition_goes_on", topic=key.topic, partition=key.partition, offset=where.offset)
 
     def _may_begin(self, key: Key, after: Mapping[messages.LogPartition, int]) -> bool:
         """Tell whether the others are passed; one of another topic that is set aside holds up nothing."""

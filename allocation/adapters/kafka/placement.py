@@ -73,6 +73,19 @@ class Placement:
                 places[key] = Misfit("the topic does not exist any more")
         return {key: self._in_turn(key, where, places, stored, bounds) for key, where in places.items()}
 
+    def decided(self, keys: Collection[Key]) -> dict[Key, Place]:
+        """Return the places of those that an operator has decided on: such a position has no last record to recognise.
+
+        Blocks, and raises `DependencyDown`.
+        """
+        stored = self._stored()
+        return {
+            key: where
+            for key, where in self.of(keys, {}).items()
+            if isinstance(where, Place)
+            and _is_decided(stored.get(messages.LogPartition(where.topic_id, key.partition)))
+        }
+
     def _in_turn(
         self,
         key: Key,
@@ -139,6 +152,10 @@ def _first_place(
         return Misfit(f"the topic was re-created: its id is {topic_id}, handled so far was {other}")
     ends = {log: all_bounds[Key(key.topic, log.partition)].end for log in known}
     return Place(topic_id, all_bounds[key].begin, recognise=False, after=ends)
+
+
+def _is_decided(position: unit_of_work.Position | None) -> bool:
+    return position is not None and position.last_offset < 0
 
 
 def _partitions(described: Mapping[str, topics.TopicDescription]) -> list[Key]:
