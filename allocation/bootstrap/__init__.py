@@ -13,17 +13,28 @@ if TYPE_CHECKING:
     from allocation.bootstrap.bridging import bridge, establish_bridge
     from allocation.bootstrap.connections import database, kafka_clients, serde, topic_names
     from allocation.bootstrap.contracting import register_schemas, schema_breaches, schema_contracts
+    from allocation.bootstrap.describing import asyncapi
     from allocation.bootstrap.handling import message_bus, worker
     from allocation.bootstrap.initialising import initialise
     from allocation.bootstrap.maintaining import maintenance, maintenance_turn
     from allocation.bootstrap.operating import command_sender, inspection, tail, verification
     from allocation.bootstrap.relaying import create_relay_shards, relay, relay_shards
-    from allocation.bootstrap.repairing import dead_letters, decoder, parked_commands, quarantine
+    from allocation.bootstrap.repairing import audit_log, dead_letters, decoder, parked_commands, quarantine
+    from allocation.bootstrap.replaying import (
+        handling_again,
+        positions,
+        replay_planner,
+        resender,
+        rewinder,
+        skipper,
+    )
     from allocation.bootstrap.serving import Api, api
 
 _HOMES = {
     "Api": "serving",
     "api": "serving",
+    "asyncapi": "describing",
+    "audit_log": "repairing",
     "bridge": "bridging",
     "command_sender": "operating",
     "create_relay_shards": "relaying",
@@ -31,6 +42,7 @@ _HOMES = {
     "dead_letters": "repairing",
     "decoder": "repairing",
     "establish_bridge": "bridging",
+    "handling_again": "replaying",
     "initialise": "initialising",
     "inspection": "operating",
     "kafka_clients": "connections",
@@ -38,13 +50,18 @@ _HOMES = {
     "maintenance_turn": "maintaining",
     "message_bus": "handling",
     "parked_commands": "repairing",
+    "positions": "replaying",
     "quarantine": "repairing",
     "register_schemas": "contracting",
     "relay": "relaying",
     "relay_shards": "relaying",
+    "replay_planner": "replaying",
+    "resender": "replaying",
+    "rewinder": "replaying",
     "schema_breaches": "contracting",
     "schema_contracts": "contracting",
     "serde": "connections",
+    "skipper": "replaying",
     "tail": "operating",
     "topic_names": "connections",
     "verification": "operating",
@@ -54,6 +71,8 @@ _HOMES = {
 __all__ = [
     "Api",
     "api",
+    "asyncapi",
+    "audit_log",
     "bridge",
     "command_sender",
     "create_relay_shards",
@@ -61,6 +80,7 @@ __all__ = [
     "dead_letters",
     "decoder",
     "establish_bridge",
+    "handling_again",
     "initialise",
     "inspection",
     "kafka_clients",
@@ -68,13 +88,18 @@ __all__ = [
     "maintenance_turn",
     "message_bus",
     "parked_commands",
+    "positions",
     "quarantine",
     "register_schemas",
     "relay",
     "relay_shards",
+    "replay_planner",
+    "resender",
+    "rewinder",
     "schema_breaches",
     "schema_contracts",
     "serde",
+    "skipper",
     "tail",
     "topic_names",
     "verification",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from allocation.adapters.kafka import dead_letter_log
 from allocation.adapters.kafka import topics as kafka_topics
-from allocation.adapters.postgres import decisions, operator_work, parked_room, quarantined, schema
+from allocation.adapters.postgres import audit_rows, decisions, operator_work, parked_room, quarantined, schema
 from allocation.service_layer import envelopes
 from allocation.service_layer.operations import dead_letter_desk, parked, tailing
 
@@ -23,7 +23,7 @@ from allocation.bootstrap import connections
 
 
 @contextlib.contextmanager
-def _bound_database(settings: config.Settings) -> Iterator[sqlalchemy.Engine]:
+def bound_database(settings: config.Settings) -> Iterator[sqlalchemy.Engine]:
     """Open the database; raises `NotInitialised` when it does not belong to these topics."""
     admin = kafka_topics.TopicAdmin(connections.kafka_clients(settings))
     with connections.database(settings) as engine:
@@ -35,7 +35,7 @@ def _bound_database(settings: config.Settings) -> Iterator[sqlalchemy.Engine]:
 def dead_letters(settings: config.Settings) -> Iterator[dead_letter_desk.DeadLetterDesk]:
     """Open what finds dead letters and decides on them."""
     names = connections.topic_names(settings)
-    with _bound_database(settings) as engine:
+    with bound_database(settings) as engine:
         yield dead_letter_desk.DeadLetterDesk(
             log=dead_letter_log.DeadLetterLog(connections.kafka_clients(settings), topic=names.dead_letter),
             decisions=decisions.PostgresDecisions(engine),
@@ -55,7 +55,7 @@ def decoder(settings: config.Settings) -> Iterator[tailing.Decoder]:
 def parked_commands(settings: config.Settings) -> Iterator[parked.ParkedCommands]:
     """Open what releases and discards parked commands, with the worker's handlers."""
     names = connections.topic_names(settings)
-    with _bound_database(settings) as engine, connections.serde(settings, engine) as avro_serde:
+    with bound_database(settings) as engine, connections.serde(settings, engine) as avro_serde:
         yield parked.ParkedCommands(
             room=parked_room.PostgresParkedRoom(engine),
             begin=lambda: operator_work.PostgresOperatorUnitOfWork(engine, journal_topic=names.journal),
@@ -69,3 +69,10 @@ def quarantine(settings: config.Settings) -> Iterator[quarantined.Quarantine]:
     """Open the rows that Kafka refused; Kafka itself is not needed."""
     with connections.database(settings) as engine:
         yield quarantined.Quarantine(engine)
+
+
+@contextlib.contextmanager
+def audit_log(settings: config.Settings) -> Iterator[audit_rows.AuditLog]:
+    """Open what operators changed; the database alone is needed."""
+    with connections.database(settings) as engine:
+        yield audit_rows.AuditLog(engine)
