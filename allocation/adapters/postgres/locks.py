@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from allocation.adapters.postgres import arrays
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -17,14 +19,15 @@ _INSERT = """
 INSERT INTO locks (name) SELECT name FROM unnest(%s::text[]) AS wanted (name) ORDER BY name COLLATE "C"
 ON CONFLICT DO NOTHING
 """
-_LOCK = "SELECT name FROM locks WHERE name = ANY(%s) ORDER BY name FOR UPDATE"
+_LOCK = "SELECT name FROM locks WHERE name = ANY(%s::text[]) ORDER BY name FOR UPDATE"
 
 
 def lock(cursor: Any, names: Collection[str]) -> None:
     """Hold these names until the transaction ends; waits for who holds one of them."""
-    wanted = list(set(names))
+    wanted = set(names)
+    given = (arrays.texts(wanted),)
     held = 0
     while held < len(wanted):  # again only when maintenance deletes a name between the two statements
-        cursor.execute(_INSERT, (wanted,))
-        cursor.execute(_LOCK, (wanted,))
+        cursor.execute(_INSERT, given)
+        cursor.execute(_LOCK, given)
         held = cursor.rowcount

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from allocation.adapters.postgres import copying, headers
+from allocation.adapters.postgres import arrays, copying, headers
 from allocation.domain import commands
 from allocation.service_layer import messages, unit_of_work
 
@@ -22,7 +22,7 @@ _COLUMNS = (
     "headers", "timestamp_ms",
 )  # fmt: skip
 _FIELDS = ", ".join(f'"{column}"' for column in ("id", *_COLUMNS))
-_OF_QUEUES = f"SELECT {_FIELDS} FROM parked WHERE queue = ANY(%s) ORDER BY id"  # noqa: S608 - constants
+_OF_QUEUES = f"SELECT {_FIELDS} FROM parked WHERE queue = ANY(%s::text[]) ORDER BY id"  # noqa: S608 - constants
 _HEADS_OF_QUEUES = f"""
 SELECT {_FIELDS} FROM unnest(%s::text[]) AS wanted (name)
 CROSS JOIN LATERAL (SELECT * FROM parked WHERE queue = wanted.name ORDER BY id LIMIT 1) AS head
@@ -76,7 +76,7 @@ class Parked:
     def _load(self, statement: str, queues: Collection[str]) -> Iterable[messages.Message]:
         if not queues:
             return ()
-        self._cursor.execute(statement, (list(queues),))
+        self._cursor.execute(statement, (arrays.texts(queues),))
         found = [_parked(row) for row in self._cursor]
         for parked in found:
             self._append(parked)

@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from allocation.adapters.postgres import copying
+from allocation.adapters.postgres import arrays, copying
 from allocation.domain import commands, events, model
 from allocation.service_layer import ports
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-_SKUS_OF = "SELECT sku FROM batches WHERE reference = ANY(%s)"
+_SKUS_OF = "SELECT sku FROM batches WHERE reference = ANY(%s::text[])"
 
-_PRODUCTS = "SELECT sku, version_number, event_sequence FROM products WHERE sku = ANY(%s)"
+_PRODUCTS = "SELECT sku, version_number, event_sequence FROM products WHERE sku = ANY(%s::text[])"
 
 _LINES = """
 SELECT l.batchref, l.place, l.orderid, l.sku, l.qty
@@ -44,7 +44,7 @@ WHERE top.freed_before < b.allocated - shrunk.least
 
 _BATCHES = """
 SELECT reference, sku, created_quantity, eta, purchased, allocated, line_count FROM batches
-WHERE sku = ANY(%s) AND (allocated < purchased OR reference = ANY(%s))
+WHERE sku = ANY(%s::text[]) AND (allocated < purchased OR reference = ANY(%s::text[]))
 """
 
 _INSERT_PRODUCTS = """
@@ -113,19 +113,19 @@ class PostgresProducts:
 
     def skus_of(self, batchrefs: Collection[str]) -> set[str]:
         """Return the skus of those references that exist; a reference never changes its sku."""
-        self._cursor.execute(_SKUS_OF, (list(batchrefs),))
+        self._cursor.execute(_SKUS_OF, (arrays.texts(batchrefs),))
         return {sku for (sku,) in self._cursor}
 
     def load(self, skus: Collection[str], claimed: Iterable[commands.Command]) -> None:
         """Load these products, as far as these commands concern them, in a fixed number of statements."""
         wanted = list(claimed)
-        self._cursor.execute(_PRODUCTS, (list(skus),))
+        self._cursor.execute(_PRODUCTS, (arrays.texts(skus),))
         for sku, version, sequence in self._cursor:
             self._versions[sku] = version
             self._sequences[sku] = sequence
         places = self._load_lines(wanted)
         refs = {*places, *self._note_refs(wanted)}
-        self._load_batches(list(skus), list(refs), places)
+        self._load_batches(skus, refs, places)
 
     def get(self, sku: str) -> model.Product | None:
         """Return the product, None when no batch of it was ever created."""
@@ -206,9 +206,11 @@ class PostgresProducts:
         for batchref, place, orderid, sku, qty in self._cursor:
             found.setdefault(batchref, {})[place] = model.OrderLine(orderid, sku, qty)
 
-    def _load_batches(self, skus: list[str], refs: list[str], places: dict[str, dict[model.OrderLine, int]]) -> None:
+    def _load_batches(
+        self, skus: Collection[str], refs: Collection[str], places: Mapping[str, dict[model.OrderLine, int]]
+    ) -> None:
         of_sku: dict[str, list[model.Batch]] = {sku: [] for sku in self._versions}
-        self._cursor.execute(_BATCHES, (skus, refs))
+        self._cursor.execute(_BATCHES, (arrays.texts(skus), arrays.texts(refs)))
         for ref, sku, created, eta, purchased, allocated, line_count in self._cursor:
             lines = places.get(ref, {})
             batch = model.Batch.restore(ref, sku, created, eta, purchased=purchased, allocated=allocated, lines=lines)
@@ -279,5 +281,15 @@ def _difference(
     return before[kept:], now[kept:]
 
 
-def _columns(rows: list[Any]) -> tuple[list[Any], ...]:
-    return tuple(list(column) for column in zip(*rows, strict=True))
+def _columns(rows: Collection[Any]) -> tuple[object, ...]:
+    """Return an array for each column."""
+    return tuple(map(_array, zip(*rows, strict=True)))
+
+
+def _array(column: tuple[Any, ...]) -> object:
+    kinds = set(map(type, column))
+    if kinds == {str}:
+        return arrays.texts(column)
+    if kinds == {int}:
+        return arrays.numbers(column)
+    return list(column)

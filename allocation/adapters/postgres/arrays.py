@@ -1,0 +1,30 @@
+"""Arrays as literals, to be given where a statement says `%s::text[]` or the like.
+
+The driver writes a list as `ARRAY['…', …]`, which the server has to parse and plan element by element:
+for two columns of two thousand ids 5 ms instead of 1.
+
+Source: PostgreSQL manual, "Array Input and Output Syntax".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def texts(values: Collection[str]) -> str:
+    """Return an array of text."""
+    if not values:
+        return "{}"
+    inside = '","'.join(values)
+    # Nearly no value needs escaping, and to look is cheap.
+    if "\\" in inside or inside.count('"') != 2 * (len(values) - 1):
+        inside = '","'.join([value.replace("\\", "\\\\").replace('"', '\\"') for value in values])
+    return '{"' + inside + '"}'
+
+
+def numbers(values: Collection[int]) -> str:
+    """Return an array of integers."""
+    return "{" + ",".join(map(str, values)) + "}"
