@@ -64,11 +64,37 @@ class Settings(pydantic_settings.BaseSettings):
     refusal_limit: float = pydantic.Field(
         0.5, gt=0, le=1, description="share of refused messages at which the worker stands still, 1: never"
     )
-    http_host: str = pydantic.Field("127.0.0.1", min_length=1, description="address that the API listens on")
+    inbox_retention_days: float = pydantic.Field(
+        7, gt=0, le=36_500, description="how long a sender's duplicate is recognised by its id"
+    )
+    journal_retention_days: float = pydantic.Field(
+        30, gt=0, le=36_500, description="how long the journal's rows stay in the database; its topic keeps all"
+    )
+    audit_retention_days: float = pydantic.Field(
+        730, gt=0, le=36_500, description="how long it is known who changed what, and why"
+    )
+    parked_retention_days: float = pydantic.Field(
+        30, gt=0, le=36_500, description="a command that failed so long ago goes to the dead letters"
+    )
+    maintenance_interval_s: float = pydantic.Field(
+        21_600, ge=1, le=86_400 * 7, description="how often old rows are taken out"
+    )
+    http_host: str = pydantic.Field(
+        "127.0.0.1", min_length=1, description="address that the API and the health ports listen on"
+    )
     http_port: int = pydantic.Field(
         5005, ge=0, le=MAX_PORT, description="port that the API listens on, 0 for a free one"
     )
     http_timeout_s: float = pydantic.Field(5.0, gt=0, le=300, description="how long a call waits for its outcome")
+    health_port: int = pydantic.Field(
+        0,
+        ge=0,
+        le=MAX_PORT - 2,
+        description="port of /healthz, /readyz and /metrics of worker, relay and bridge, 0: none; `run` gives them this and the next two",
+    )
+    outbox_age_limit_s: float = pydantic.Field(
+        30.0, gt=0, description="age of a row in the outbox from which on `/readyz` says that no relay sends it"
+    )
     smtp_url: str | None = pydantic.Field(None, description="smtp://user:password@host:port; none: no e-mail is sent")
     email_from: str = pydantic.Field("allocations@example.com", description="sender of the e-mail")
     email_to: str = pydantic.Field("stock@example.com", description="who hears that a SKU is out of stock")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allocation.adapters.kafka import log_reader, topics
+from allocation.adapters.kafka import errors, log_reader, topics
 from allocation.service_layer.operations import dead_letters
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ class DeadLetterLog:
         for record in self._reader.read([self._topic], start=starts, until=until):
             if dead_letters.Place(record.partition, record.offset) in places:
                 yield record
+
+    def begins(self) -> tuple[str, list[int]]:
+        """Return the topic's id, and the first offset that each partition still has; raises `KafkaRefused`."""
+        described = self._admin.describe([self._topic])
+        if self._topic not in described:
+            raise errors.KafkaRefused(f"there is no topic {self._topic}; `allocation init` creates the topics")
+        marks = self._admin.watermarks(self._admin.partitions([self._topic]))
+        return described[self._topic].topic_id, [mark.begin for _, mark in sorted(marks.items())]
 
     def _span(
         self, places: Collection[dead_letters.Place], marks: Mapping[topics.TopicPartition, topics.Watermarks]

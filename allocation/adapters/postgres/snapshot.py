@@ -31,7 +31,8 @@ SELECT source, id, attempt, digest, outcome, result, reason, topic, partition, "
 """
 _PARKED = 'SELECT topic, partition, "offset", state FROM parked'
 _OUTBOX = "SELECT id, topic, key, value, headers, quarantined IS NOT NULL FROM outbox ORDER BY id"
-_JOURNAL = "SELECT number, entries FROM journal ORDER BY number"
+_JOURNAL = "SELECT number, entries, handled_at FROM journal ORDER BY number"
+_PRUNED = "SELECT name, before FROM prunings"
 _JOURNAL_NUMBERS = "SELECT number FROM journal"
 _COUNTERS = "SELECT sku, event_sequence FROM products"
 
@@ -57,9 +58,10 @@ class PostgresSnapshots:
                 parked={snapshot.Coordinates(*at): state for *at, state in _rows(cursor, _PARKED)},
                 outbox=[_outbox_row(*row) for row in _rows(cursor, _OUTBOX)],
                 journal=[
-                    snapshot.JournalRow(number, [unit_of_work.JournalEntry(*entry) for entry in entries])
-                    for number, entries in _rows(cursor, _JOURNAL)
+                    snapshot.JournalRow(number, [unit_of_work.JournalEntry(*entry) for entry in entries], at)
+                    for number, entries, at in _rows(cursor, _JOURNAL)
                 ],
+                pruned=dict(_rows(cursor, _PRUNED)),
             )
 
     def later(self) -> snapshot.Later:

@@ -1,4 +1,4 @@
-"""What all commands that change something share: who does it and why, and how lists are printed."""
+"""What the operator's commands share: who does it and why, times, and how lists are printed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import socket
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,17 @@ def note(why: str, who: str | None) -> audit.Note:
     if not why.strip():
         raise typer.BadParameter("say why, for the audit", param_hint="--why")
     return audit.Note(_storable(who or f"{_user()}@{socket.gethostname()}"), _storable(why.strip()))
+
+
+def moment(text: str | None, name: str) -> datetime | None:
+    """Return the time that an option gives, in UTC unless it says otherwise; raises `BadParameter`."""
+    if text is None:
+        return None
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no time, such as 2030-01-31T08:00+01:00", param_hint=name) from None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
 def print_line(line: Mapping[str, Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from allocation.entrypoints.cli import changing
 
 if TYPE_CHECKING:
     from allocation import config
@@ -51,8 +52,8 @@ def wanted(
         topics=frozenset(itertools.chain.from_iterable(_names(settings, one) for one in topic or ())),
         keys=frozenset(key or ()),
         places=frozenset(_place(text) for text in offset or ()),
-        since=_time(since, "--since"),
-        until=_time(until, "--until"),
+        since=changing.moment(since, "--since"),
+        until=changing.moment(until, "--until"),
     )
 
 
@@ -69,13 +70,3 @@ def _place(text: str) -> dead_letters.Place:
     if not (partition.isdecimal() and offset.isdecimal()):
         raise typer.BadParameter(f"{text!r} is no PARTITION:OFFSET, such as 3:17")
     return dead_letters.Place(int(partition), int(offset))
-
-
-def _time(text: str | None, name: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no time, such as 2030-01-31T08:00", param_hint=name) from None
-    return given if given.tzinfo else given.replace(tzinfo=UTC)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from allocation.domain import commands
@@ -112,8 +114,31 @@ def test_a_journal_in_the_outbox_is_compared_as_well(world: builders.World) -> N
 
 def test_a_journal_that_says_something_else_on_its_topic_is_found(world: builders.World) -> None:
     log = world.topics["allocation.journal"]
-    log[2] = log[2]._replace(value=b'{"number": 3, "entries": []}')
+    log[2] = log[2]._replace(value=b'{"number": 3, "handled_at": "2030-01-01T00:00:00+00:00", "entries": []}')
     assert world.findings() == ["journal: allocation.journal/0/2 differs from row 3 of the journal in the database"]
+
+
+def test_what_was_pruned_is_read_from_the_topics_and_not_missed(world: builders.World) -> None:
+    duplicate = world.sent(commands.CreateBatch("early", "CHAIR", 10), id="c1")
+    world.journaled("duplicate", duplicate)
+    world.pruned = dict.fromkeys(("inbox", "journal"), builders.TIME + timedelta(days=1))
+    world.inbox.clear()
+    del world.journal[:-1]
+    assert world.findings() == []
+
+    world.pruned = {}
+    assert len(world.findings()) > len(world.topics["create_batch"])
+
+
+def test_what_is_not_old_enough_to_be_pruned_is_missed(world: builders.World) -> None:
+    world.pruned = dict.fromkeys(("inbox", "journal"), builders.TIME)
+    message = world.created("fourth", "CHAIR", 1)
+    del world.inbox[message.id]
+    del world.journal[0]
+    said = " ".join(world.findings())
+    assert "row 1 is at allocation.journal/0/0, but not in the database: was it restored from a back-up?" in said
+    assert "command c1: was passed over: the journal does not name it" in said
+    assert f"command {message.id.id}: was handled, but the inbox does not know it" in said
 
 
 def test_progress_is_told_by_what_is_read() -> None:

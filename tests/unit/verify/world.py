@@ -45,6 +45,8 @@ class World:
         self.parked: dict[snapshot.Coordinates, str] = {}
         self.outbox: list[snapshot.OutboxRow] = []
         self.journal: list[snapshot.JournalRow] = []
+        self.pruned: dict[str, datetime] = {}
+        self.time = TIME
         self.relays = True
         self.frozen: snapshot.Snapshot | None = None
         self._ids = 0
@@ -115,9 +117,13 @@ class World:
         entries = [
             unit_of_work.JournalEntry(what, one.record.topic, 0, one.record.offset, one.record.offset) for one in of
         ]
-        row = snapshot.JournalRow(len(self.journal) + 1, entries)
+        row = snapshot.JournalRow(len(self.journal) + 1, entries, self.time)
         self.journal.append(row)
-        content = {"number": row.number, "entries": [list(entry) for entry in entries]}
+        content = {
+            "number": row.number,
+            "handled_at": self.time.isoformat(),
+            "entries": [list(entry) for entry in entries],
+        }
         self.send(messages.OutboxMessage(NAMES.journal, b"%d" % row.number, json.dumps(content).encode(), ()))
         for one in of:
             self.parked.pop(coordinates(one), None)
@@ -211,6 +217,7 @@ class World:
             parked=dict(self.parked),
             outbox=list(self.outbox),
             journal=list(self.journal),
+            pruned=dict(self.pruned),
         )
 
     def _place(self, cause: messages.Message, ordinal: int, line: snapshot.Line, to: str | None) -> None:

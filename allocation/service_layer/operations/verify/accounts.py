@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from allocation.service_layer import messages
+from allocation.service_layer.operations.replay import skipping
 from allocation.service_layer.operations.verify import dead_letters, snapshot
 from allocation.service_layer.operations.verify.findings import Check, Findings
 
@@ -43,6 +44,7 @@ class Accounts:
         findings: Findings,
     ) -> None:
         self._inbox = database.inbox
+        self._forgotten_before = database.pruned.get("inbox")
         self._parked = dict(database.parked)
         self._unclaimed = set(database.inbox)
         self._journal = journal
@@ -78,35 +80,38 @@ class Accounts:
         letter = self._letters.take(at)
         if first is None:
             return ["was passed over: the journal does not name it", *_both(letter)]
+        if first.what == skipping.SKIPPED:
+            return [*_of_skipped(at, outcome), *_both(letter)]
         is_parked = self._parked.pop(at, None) is not None
         if first.what == "duplicate":
-            return [*_of_duplicate(message, at, outcome), *_both(letter)]
+            return [*self._of_duplicate(message, at, outcome), *_both(letter)]
         if first.what not in _WAITING:
             end = None
         elif is_parked or end is None:
             return _of_waiting(message, outcome, is_parked=is_parked, is_ended=end is not None, letter=letter)
         problems = ["it is parked, though it was " + first.what] if is_parked else []
         if first.what == "refused" or (end is not None and _ended_badly(end.what, at, outcome, letter)):
-            return problems + self._of_refused(message, at, outcome, letter)
+            return problems + self._of_refused(message, at, outcome, letter, when=end or first)
         if letter is not None:
             problems += [f"it was handled, and is a dead letter as well, at {letter.place}"]
-        return problems + self._of_handled(message, at, outcome, (end or first).order)
+        return problems + self._of_handled(message, at, outcome, when=end or first)
 
     def _of_handled(
         self,
         message: messages.Message,
         at: snapshot.Coordinates,
         outcome: snapshot.Outcome | None,
-        when: journals.Order,
+        *,
+        when: journals.Run,
     ) -> list[str]:
         if isinstance(message.command, messages.Unreadable):
             return [f"was handled, though it cannot be: {message.command.error}"]
         is_own = outcome is not None and outcome.at == at
         result = outcome.result if outcome is not None and is_own else None
         self.handled.append(
-            HandledCommand((when, at.offset), at, message.id.id, message.command, result, is_result_known=is_own)
+            HandledCommand((when.order, at.offset), at, message.id.id, message.command, result, is_result_known=is_own)
         )
-        return _of_outcome(message, at, outcome, expected="handled")
+        return self._of_outcome(message, at, outcome, expected="handled", when=when)
 
     def _of_refused(
         self,
@@ -114,6 +119,8 @@ class Accounts:
         at: snapshot.Coordinates,
         outcome: snapshot.Outcome | None,
         letter: dead_letters.DeadLetter | None,
+        *,
+        when: journals.Run,
     ) -> list[str]:
         if letter is None:
             return ["was refused, but is no dead letter"]
@@ -121,8 +128,34 @@ class Accounts:
         for problem in _differences(message, letter):
             self._findings.add(Check.DEAD_LETTERS, letter.place, f"is of {at}: {problem}")
         if letter.reason == "id_reused":
-            return [] if outcome is not None else ["was refused for its id, which nobody else has"]
-        return _of_outcome(message, at, outcome, expected="refused")
+            is_strange = outcome is None and self._forgotten_before is None
+            return ["was refused for its id, which nobody else has"] if is_strange else []
+        return self._of_outcome(message, at, outcome, expected="refused", when=when)
+
+    def _of_duplicate(
+        self, message: messages.Message, at: snapshot.Coordinates, outcome: snapshot.Outcome | None
+    ) -> list[str]:
+        if self._forgotten_before is not None and (outcome is None or outcome.at != at):
+            return []  # the first one may be forgotten by now, and another have been the first since
+        if outcome is None or outcome.at == at:
+            return ["is called a duplicate, but no other command has its id"]
+        if outcome.digest != message.digest:
+            return [f"is called a duplicate, but says something else than {outcome.at}"]
+        return []
+
+    def _of_outcome(
+        self,
+        message: messages.Message,
+        at: snapshot.Coordinates,
+        outcome: snapshot.Outcome | None,
+        *,
+        expected: str,
+        when: journals.Run,
+    ) -> list[str]:
+        is_old = self._forgotten_before is not None and when.handled_at < self._forgotten_before
+        if is_old and (outcome is None or outcome.at != at):
+            return []
+        return _of_outcome(message, at, outcome, expected=expected)
 
 
 def _ended_badly(
@@ -137,11 +170,9 @@ def _both(letter: dead_letters.DeadLetter | None) -> list[str]:
     return [] if letter is None else [f"it is a dead letter, at {letter.place}"]
 
 
-def _of_duplicate(message: messages.Message, at: snapshot.Coordinates, outcome: snapshot.Outcome | None) -> list[str]:
-    if outcome is None or outcome.at == at:
-        return ["is called a duplicate, but no other command has its id"]
-    if outcome.digest != message.digest:
-        return [f"is called a duplicate, but says something else than {outcome.at}"]
+def _of_skipped(at: snapshot.Coordinates, outcome: snapshot.Outcome | None) -> list[str]:
+    if outcome is not None and outcome.at == at:
+        return [f"was skipped, but the inbox says {outcome.outcome}"]
     return []
 
 

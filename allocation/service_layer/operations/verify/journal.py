@@ -10,16 +10,18 @@ import bisect
 import itertools
 import json
 from collections import defaultdict
+from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from allocation.service_layer import unit_of_work
+from allocation.service_layer.operations.verify import snapshot
 from allocation.service_layer.operations.verify.findings import Check, Findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from allocation.service_layer import messages
-    from allocation.service_layer.operations.verify import snapshot
 
 ENDS_OF_WAITING = frozenset({"released", "expired", "discarded"})
 
@@ -38,6 +40,7 @@ class Run(NamedTuple):
     what: str
     first: int
     last: int
+    handled_at: datetime
 
 
 class Fate(NamedTuple):
@@ -57,7 +60,7 @@ class Journal:
         for row in rows:
             for index, entry in enumerate(row.entries):
                 runs = self._ends if entry.what in ENDS_OF_WAITING else self._firsts
-                run = Run(Order(row.number, index), entry.what, entry.first, entry.last)
+                run = Run(Order(row.number, index), entry.what, entry.first, entry.last, row.handled_at)
                 runs[entry.topic, entry.partition].append(run)
         for runs in (self._firsts, self._ends):
             for log, of_log in runs.items():
@@ -80,10 +83,17 @@ class Journal:
 
 
 class JournalTopic:
-    """Compares the journal's rows with the records on its topic, and with those in the outbox."""
+    """Compares the journal's rows with the records on its topic, and with those in the outbox.
 
-    def __init__(self, rows: Iterable[snapshot.JournalRow], *, findings: Findings) -> None:
+    `pruned` are the rows that the database had for so long that it has them no more.
+    """
+
+    def __init__(
+        self, rows: Iterable[snapshot.JournalRow], *, pruned_before: datetime | None, findings: Findings
+    ) -> None:
         self._rows = {row.number: [list(entry) for entry in row.entries] for row in rows}
+        self._pruned_before = pruned_before
+        self.pruned: list[snapshot.JournalRow] = []
         self._findings = findings
         self._places: dict[int, str] = {}
         self._newer: set[int] = set()
@@ -113,16 +123,26 @@ class JournalTopic:
 
     def _compare(self, value: bytes | None, place: str) -> int | None:
         try:
-            content = json.loads(value or b"")
-            number, entries = int(content["number"]), content["entries"]
+            row = _read(value)
         except (KeyError, TypeError, ValueError):
             self._findings.add(Check.JOURNAL, place, "is no row of a journal")
             return None
-        if number not in self._rows:
+        number = row.number
+        if number in self._rows:
+            if [list(entry) for entry in row.entries] != self._rows[number]:
+                self._findings.add(Check.JOURNAL, place, f"differs from row {number} of the journal in the database")
+        elif self._pruned_before is not None and row.handled_at < self._pruned_before:
+            if number not in self._places:
+                self.pruned.append(row)
+        else:
             self._newer.add(number)
-        elif entries != self._rows[number]:
-            self._findings.add(Check.JOURNAL, place, f"differs from row {number} of the journal in the database")
         return number
+
+
+def _read(value: bytes | None) -> snapshot.JournalRow:
+    content = json.loads(value or b"")
+    entries = [unit_of_work.JournalEntry(*entry) for entry in content["entries"]]
+    return snapshot.JournalRow(int(content["number"]), entries, datetime.fromisoformat(content["handled_at"]))
 
 
 def _covering(runs: Sequence[Run], offset: int) -> Run | None:

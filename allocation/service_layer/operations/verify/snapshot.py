@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from allocation.service_layer import messages, unit_of_work
 
@@ -87,11 +87,15 @@ class JournalRow(NamedTuple):
 
     number: int
     entries: Sequence[unit_of_work.JournalEntry]
+    handled_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything as of one moment; `positions` are next offsets by log, with the topic's name."""
+    """Everything as of one moment; `positions` are next offsets by log, with the topic's name.
+
+    `pruned` says of a table that its rows may be missing that are older.
+    """
 
     positions: Mapping[messages.LogPartition, tuple[str, int]]
     products: Mapping[str, Product]
@@ -101,6 +105,7 @@ class Snapshot:
     parked: Mapping[Coordinates, str]
     outbox: Sequence[OutboxRow]
     journal: Sequence[JournalRow]
+    pruned: Mapping[str, datetime]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,8 @@ class Verification:
         later = self._database.later()
         announced.finish(later.event_sequences)
         journal_topic.finish(later.journal_numbers)
-        handled = self._read_commands(log, database, positions, letters, found)
+        journal_rows = journal.Journal((*journal_topic.pruned, *database.journal), findings=found)
+        handled = self._read_commands(log, database, positions, journal_rows, letters, found)
         letters.finish(database.positions, later.positions)
         _compare(database, announced.by_sku, handled, found)
         return _report(found, database, announced, letters)
@@ -115,7 +116,9 @@ class Verification:
         self, log: sources.Sources, database: snapshot.Snapshot, found: findings.Findings
     ) -> journal.JournalTopic:
         names = (self._topics.journal,)
-        journal_topic = journal.JournalTopic(database.journal, findings=found)
+        journal_topic = journal.JournalTopic(
+            database.journal, pruned_before=database.pruned.get("journal"), findings=found
+        )
         for record in log.read("journal", names):
             journal_topic.add(record)
         for row in _unsent(database, names):
@@ -127,12 +130,13 @@ class Verification:
         log: sources.Sources,
         database: snapshot.Snapshot,
         positions: Mapping[ports.TopicPartition, int],
+        journal_rows: journal.Journal,
         letters: dead_letters.DeadLetters,
         found: findings.Findings,
     ) -> list[accounts.HandledCommand]:
         called = accounts.Accounts(
             database=database,
-            journal=journal.Journal(database.journal, findings=found),
+            journal=journal_rows,
             letters=letters,
             reader=self._messages,
             findings=found,
