@@ -59,7 +59,7 @@ class Registry:
     """
 
     def __init__(self, url: str, config: Mapping[str, str] | None = None) -> None:
-        self._name = _without_credentials(url)
+        self._name = without_credentials(url)
         settings: dict[str, object] = {"url": url, **_DEFAULTS}
         for name, value in (config or {}).items():
             settings[name] = _number(name, value) if name in _DEFAULTS else value
@@ -173,6 +173,7 @@ def _number(name: str, value: str) -> float:
         raise BadSetting(msg) from error
 
 
-def _without_credentials(url: str) -> str:
+def without_credentials(url: str) -> str:
+    """Return a URL that may be shown."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
