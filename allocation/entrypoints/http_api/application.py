@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fastapi_offline
 from starlette.middleware import Middleware
@@ -32,17 +32,24 @@ def create(api: parts.Parts) -> fastapi.FastAPI:
         with running.opened(api, waiters) as opened:
             yield {"running": opened}
 
-    # The documentation's own scripts come with the package: it works without the internet.
-    app = fastapi_offline.FastAPIOffline(
-        redoc_url=None,
-        title="Allocation",
-        description=_DESCRIPTION,
-        version=allocation.__version__,
-        lifespan=lifespan,
-        middleware=[Middleware(metrics.Measured, metrics=measures), Middleware(limits.BodyLimit)],
+    app = _with_routes(
+        lifespan=lifespan, middleware=[Middleware(metrics.Measured, metrics=measures), Middleware(limits.BodyLimit)]
     )
     app.state.metrics = measures
     problems.register(app)
+    return app
+
+
+def openapi() -> dict[str, Any]:
+    """Return the OpenAPI document; nothing is opened for it."""
+    return _with_routes().openapi()
+
+
+def _with_routes(**more: Any) -> fastapi.FastAPI:
+    # The documentation's own scripts come with the package: it works without the internet.
+    app = fastapi_offline.FastAPIOffline(
+        redoc_url=None, title="Allocation", description=_DESCRIPTION, version=allocation.__version__, **more
+    )
     for router in (commands.router, queries.router, health.router):
         app.include_router(router)
     return app
