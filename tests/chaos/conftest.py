@@ -1,50 +1,41 @@
-"""An installation for each cell of the matrix, and the table of them all."""
+"""An installation for each cell of the matrix; what comes of each is told while they run, and all of it at the end."""
 
 from __future__ import annotations
 
-import dataclasses
 import random
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from allocation import bootstrap
+from tests.chaos import matrix as matrices
 from tests.chaos import system as systems
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Generator, Iterator
 
     from allocation import config
 
 _FIXED_SEED = 1  # what runs with every `make test` is the same each time
-
-
-@dataclasses.dataclass
-class Row:
-    """One cell, as it is printed at the end."""
-
-    cell: str
-    reached: str = "-"
-    commands: int = 0
-    events: int = 0
-    violations: str = "?"
-    seconds: float = 0.0
-
-
-_ROWS = pytest.StashKey[list[Row]]()
-_SEED = pytest.StashKey[int]()
+_MATRIX = pytest.StashKey[matrices.Matrix]()
+_ROW = pytest.StashKey[matrices.Row]()
 
 
 @pytest.fixture(scope="session")
 def seed(pytestconfig: pytest.Config) -> int:
     """What all chance in these tests follows from."""
-    chosen = pytestconfig.getoption("--seed")
-    if chosen is None:
-        chosen = random.SystemRandom().randrange(10**6) if pytestconfig.getoption("--long") else _FIXED_SEED
-    pytestconfig.stash[_SEED] = int(chosen)
-    return int(chosen)
+    return _matrix(pytestconfig).seed
+
+
+@pytest.fixture
+def cell(request: pytest.FixtureRequest) -> Iterator[matrices.Row]:
+    """This test's place in the matrix."""
+    began = time.monotonic()
+    row = request.node.stash[_ROW] = _matrix(request.config).add(request.node.name.removeprefix("test_"))
+    yield row
+    row.seconds = time.monotonic() - began
 
 
 @pytest.fixture
@@ -65,34 +56,77 @@ def installation(settings: config.Settings) -> config.Settings:
 
 
 @pytest.fixture
-def system(
-    installation: config.Settings, tmp_path: Path, seed: int, request: pytest.FixtureRequest
-) -> Iterator[systems.System]:
+def system(installation: config.Settings, tmp_path: Path, seed: int, cell: matrices.Row) -> Iterator[systems.System]:
     """An installation whose parts a test starts and kills."""
-    began = time.monotonic()
-    row = Row(request.node.name.removeprefix("test_"))
-    request.config.stash.setdefault(_ROWS, []).append(row)
     with systems.running(installation, directory=tmp_path, seed=seed) as running:
         yield running
-        row.reached = ", ".join(running.reached) or "-"
-        row.commands = running.sent
-        row.events = len(running.seen.events) if running.seen else 0
-        row.violations = "?" if running.found is None else str(len(running.found))
-    row.seconds = time.monotonic() - began
-    terminal = request.config.pluginmanager.get_plugin("terminalreporter")
-    if terminal and request.config.getoption("--long"):
-        terminal.write_line(f" {row.seconds:6.1f} s  {row.cell}")
+        cell.workload = ", ".join(running.mixes) or "-"
+        cell.reached = ", ".join(running.reached) or "-"
+        cell.commands = len(running.seen.commands) if running.seen else running.sent
+        cell.kills = running.kills
+        cell.violations = None if running.found is None else len(running.found)
+        cell.is_broken = running.is_broken
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Count the cells, and tell by what they can be had again."""
+    matrix = _matrix(session.config)
+    matrix.expected = sum("cell" in getattr(item, "fixturenames", ()) for item in session.items)
+    if matrix.expected:
+        _write(session.config, f"{matrix.expected} cells of the kill matrix, again with --seed {matrix.seed}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell of a cell when it has ended."""
+    report = yield
+    row = item.stash.get(_ROW, None)
+    if row is not None:
+        row.has_failed |= report.failed
+        if call.when == "teardown":
+            _write(item.config, _matrix(item.config).progress(row))
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
+    """Print no dots between the lines of the cells."""
+    if config.getoption("--long") and report.passed and "tests/chaos/" in report.nodeid:
+        return ("passed" if report.when == "call" else "", "", "")
+    return None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the matrix."""
-    rows = config.stash.get(_ROWS, [])
-    if not rows or not config.getoption("--long"):
+    """Print the matrix, and write it where it is asked for."""
+    matrix = _matrix(config)
+    if not matrix.rows or not config.getoption("--long"):
         return
-    terminalreporter.section(f"kill matrix, seed {config.stash.get(_SEED, None)}")
-    width = max(len(row.cell) for row in rows)
-    line = f"{{:{width}}}  {{:26}}  {{:>8}}  {{:>7}}  {{:>10}}  {{:>7}}"
-    terminalreporter.write_line(line.format("cell", "reached", "commands", "events", "violations", "seconds"))
-    for row in rows:
-        values = (row.cell, row.reached, row.commands, row.events, row.violations, f"{row.seconds:.1f}")
-        terminalreporter.write_line(line.format(*values))
+    for table in matrix.tables():
+        terminalreporter.section(table.title)
+        for line in table.as_text():
+            terminalreporter.write_line(line)
+    terminalreporter.section(matrix.summary())
+    file = config.getoption("--matrix")
+    if file is not None:
+        Path(file).write_text(matrix.as_markdown())
+        terminalreporter.write_line(f"The tables are in {file}")
+
+
+def _matrix(config: pytest.Config) -> matrices.Matrix:
+    if _MATRIX not in config.stash:
+        config.stash[_MATRIX] = matrices.Matrix(seed=_seed(config))
+    return config.stash[_MATRIX]
+
+
+def _seed(config: pytest.Config) -> int:
+    chosen: int | None = config.getoption("--seed")
+    if chosen is not None:
+        return chosen
+    return random.SystemRandom().randrange(10**6) if config.getoption("--long") else _FIXED_SEED
+
+
+def _write(config: pytest.Config, line: str) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal and config.getoption("--long"):
+        terminal.write_line(line)

@@ -40,6 +40,7 @@ class Part:
         self.name = name
         self.log = log
         self.kill_point = kill_point
+        self._freezes = 0
         module = ("allocation",) if variant is None else ("tests.chaos.broken", variant)
         armed = {} if kill_point is None else {kill_points.VARIABLE: kill_point}
         with log.open("wb") as output:
@@ -59,6 +60,12 @@ class Part:
     def is_running(self) -> bool:
         """Whether it has not ended."""
         return self.process.poll() is None
+
+    @property
+    def strikes(self) -> int:
+        """How often it was killed or halted."""
+        was_halted = (self.kill_point or "").endswith(":stop") and bool(self.lines("kill_point.reached"))
+        return int(self.process.poll() == -signal.SIGKILL) + int(was_halted) + self._freezes
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """Return its log lines of this event."""
@@ -101,6 +108,7 @@ class Part:
 
     def freeze(self) -> None:
         """Stop it where it stands, as a paused virtual machine would be."""
+        self._freezes += 1
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
