@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from allocation.bootstrap.handling import message_bus, worker
     from allocation.bootstrap.initialising import initialise
     from allocation.bootstrap.maintaining import maintenance, maintenance_turn
+    from allocation.bootstrap.observing import Observation, observation
     from allocation.bootstrap.operating import command_sender, inspection, tail, verification
     from allocation.bootstrap.relaying import create_relay_shards, relay, relay_shards
     from allocation.bootstrap.repairing import audit_log, dead_letters, decoder, parked_commands, quarantine
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Api": "serving",
+    "Observation": "observing",
     "api": "serving",
     "asyncapi": "describing",
     "audit_log": "repairing",
@@ -49,6 +51,7 @@ _HOMES = {
     "maintenance": "maintaining",
     "maintenance_turn": "maintaining",
     "message_bus": "handling",
+    "observation": "observing",
     "parked_commands": "repairing",
     "positions": "replaying",
     "quarantine": "repairing",
@@ -70,6 +73,7 @@ _HOMES = {
 
 __all__ = [
     "Api",
+    "Observation",
     "api",
     "asyncapi",
     "audit_log",
@@ -87,6 +91,7 @@ __all__ = [
     "maintenance",
     "maintenance_turn",
     "message_bus",
+    "observation",
     "parked_commands",
     "positions",
     "quarantine",

@@ -9,7 +9,8 @@ import structlog
 
 from allocation import bootstrap
 from allocation.entrypoints import stopping
-from allocation.service_layer import ports
+from allocation.entrypoints.observing import parts
+from allocation.service_layer import ports, signals
 
 if TYPE_CHECKING:
     import threading
@@ -27,16 +28,18 @@ _SIGNAL_CHECK_S = 0.2
 
 def run(settings: config.Settings) -> None:
     """Relay every shard until SIGTERM or Ctrl-C; raises `RelayStopped` when a person has to decide."""
-    serve(settings, stopping.on_signal())
+    stop = stopping.on_signal()
+    with parts.observed(settings, part="relay") as signals:
+        serve(settings, stop, signals=signals)
 
 
-def serve(settings: config.Settings, stop: threading.Event) -> None:
+def serve(settings: config.Settings, stop: threading.Event, *, signals: signals.Signals = signals.SILENT) -> None:
     """Relay every shard until the event is set, or until one of them cannot go on: then all stop."""
-    shards = _shards(settings, stop)
+    shards = _shards(settings, stop, signals)
     if not shards:
         return
     with futures.ThreadPoolExecutor(len(shards), thread_name_prefix="relay") as pool:
-        running = [pool.submit(bootstrap.relay(settings, shard=shard).run, stop) for shard in shards]
+        running = [pool.submit(bootstrap.relay(settings, shard=shard, signals=signals).run, stop) for shard in shards]
         try:
             _wait(running)
         finally:
@@ -55,15 +58,19 @@ def _wait(running: Sequence[futures.Future[None]]) -> None:
             return
 
 
-def _shards(settings: config.Settings, stop: threading.Event) -> Sequence[int]:
+def _shards(settings: config.Settings, stop: threading.Event, signals: signals.Signals) -> Sequence[int]:
     """Ask the database for the shards until it answers."""
     is_down = False
     while not stop.is_set():
         try:
-            return bootstrap.relay_shards(settings)
+            shards = bootstrap.relay_shards(settings)
         except ports.Retryable as error:
+            signals.says("work", str(error))
             if not is_down:
                 log.warning("relay.paused", error=str(error))
             is_down = True
             stop.wait(_RETRY_S)
+        else:
+            signals.forgets("work")  # from here on each shard speaks for itself
+            return shards
     return ()

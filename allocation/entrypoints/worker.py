@@ -9,10 +9,14 @@ import structlog
 
 from allocation import bootstrap
 from allocation.entrypoints import stopping
+from allocation.entrypoints.observing import parts
 from allocation.service_layer import ports
 
 if TYPE_CHECKING:
+    import threading
+
     from allocation import config
+    from allocation.service_layer import signals
 
 log = structlog.get_logger()
 
@@ -28,16 +32,23 @@ def run(settings: config.Settings) -> None:
     stop = stopping.on_signal()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD)
+    with parts.observed(settings, part="worker") as signals:
+        serve(settings, stop, signals)
+    log.info("worker.stopped")
+
+
+def serve(settings: config.Settings, stop: threading.Event, signals: signals.Signals) -> None:
+    """Work until the event is set, through outages of everything."""
     waits_for = ""
     while not stop.is_set():
         try:
-            with bootstrap.worker(settings, stopping=stop) as worker:
+            with bootstrap.worker(settings, stopping=stop, signals=signals) as worker:
                 log.info("worker.started", group=settings.consumer_group, instance=settings.consumer_instance_id)
                 worker.run(stop)
         except (ports.DependencyDown, ports.MembershipLost) as error:
             # Also after an outage: a commit that the client sends again under its former membership costs it the new.
+            signals.says("work", str(error))
             if str(error) != waits_for:
                 waits_for = str(error)
                 log.warning("worker.waits", error=waits_for)
             stop.wait(_RETRY_S)
-    log.info("worker.stopped")

@@ -47,7 +47,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from allocation import devstack  # noqa: PLC0415
     from allocation.adapters.avro import registry  # noqa: PLC0415
     from allocation.adapters.kafka import errors, topics  # noqa: PLC0415
-    from allocation.entrypoints.http_api import listening  # noqa: PLC0415
+    from allocation.entrypoints import listening  # noqa: PLC0415
     from allocation.service_layer import ports  # noqa: PLC0415
     from allocation.service_layer.operations import schema_contract  # noqa: PLC0415
     from allocation.service_layer.relaying import ports as relaying  # noqa: PLC0415

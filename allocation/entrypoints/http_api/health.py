@@ -10,6 +10,7 @@ import prometheus_client
 from fastapi import responses
 
 from allocation.entrypoints.http_api import running
+from allocation.entrypoints.observing import readiness
 from allocation.service_layer import ports
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from allocation.entrypoints.http_api import metrics
 
 router = fastapi.APIRouter(tags=["operation"])
-
-# Short: whoever probes gives up after a few seconds, often after one.
-_PROBE_TIMEOUT_S = 2.0
 
 
 @router.get("/healthz", response_class=responses.PlainTextResponse)
@@ -34,19 +32,19 @@ async def readyz(request: fastapi.Request) -> responses.JSONResponse:
     """Say whether the database and Kafka answer; the schema registry is not needed."""
     api = running.of(request)
     database, kafka = await asyncio.gather(
-        _probe(api.read(lambda reads: reads.check(), timeout_s=_PROBE_TIMEOUT_S)),
-        _probe(api.check_kafka(timeout_s=_PROBE_TIMEOUT_S)),
+        _probe(api.read(lambda reads: reads.check(), timeout_s=readiness.PATIENCE_S)),
+        _probe(api.check_kafka(timeout_s=readiness.PATIENCE_S)),
     )
-    is_ready = database == kafka == "ok"
-    return responses.JSONResponse({"database": database, "kafka": kafka}, 200 if is_ready else 503)
+    answer = readiness.Answer({"database": database, "kafka": kafka})
+    return responses.JSONResponse(answer.body, answer.status)
 
 
-async def _probe(check: Awaitable[None]) -> str:
+async def _probe(check: Awaitable[None]) -> readiness.Check:
     try:
         await check
     except ports.Retryable as error:
-        return str(error)
-    return "ok"
+        return readiness.Check(" ".join(str(error).split()), is_well=False)
+    return readiness.Check(readiness.OK, is_well=True)
 
 
 @router.get("/metrics", response_class=responses.PlainTextResponse)

@@ -1,20 +1,19 @@
-"""The metrics of one API process; in a registry of its own, so that two in one process do not collide."""
+"""Count and time the API's calls; the metrics are described with all others."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-import prometheus_client
 import structlog
+
+from allocation.adapters.prometheus import metrics as described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# From a cached read to the longest wait for an outcome.
-_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # Paths that lead nowhere share one label: each would otherwise be a series for ever.
 _NOWHERE = "(none)"
 
@@ -25,20 +24,9 @@ class Metrics:
     """Counts and times calls by method, route and status."""
 
     def __init__(self) -> None:
-        self.registry = prometheus_client.CollectorRegistry()
-        prometheus_client.ProcessCollector(registry=self.registry)
-        self.calls = prometheus_client.Histogram(
-            "allocation_http_call_seconds",
-            "How long calls took, from the first byte of the request to the last of the answer",
-            ("method", "route", "status"),
-            buckets=_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._waiting = prometheus_client.Gauge(
-            "allocation_http_waiting_commands",
-            "Commands whose outcome is waited for",
-            registry=self.registry,
-        )
+        self.registry = described.new_registry()
+        self.calls = described.CALLS.histogram(self.registry)
+        self._waiting = described.AWAITED.gauge(self.registry)
 
     def watch_waiting(self, count: Callable[[], int]) -> None:
         """Ask `count` for the number of commands that are waited for."""

@@ -10,8 +10,8 @@ import structlog
 import uvicorn
 
 from allocation import bootstrap
-from allocation.entrypoints import stopping
-from allocation.entrypoints.http_api import application, listening, parts
+from allocation.entrypoints import listening, stopping
+from allocation.entrypoints.http_api import application, parts
 
 if TYPE_CHECKING:
     import socket
@@ -35,7 +35,9 @@ def run(settings: config.Settings) -> None:
 
 def serve(settings: config.Settings, stop: threading.Event) -> None:
     """Serve until `stop` is set."""
-    with listening.open_socket(settings.http_host, settings.http_port) as sock, composed(settings) as api:
+    remedy = "set ALLOCATION_HTTP_HOST and ALLOCATION_HTTP_PORT to an address that is free (port 0 finds one)"
+    sock = listening.open_socket(settings.http_host, settings.http_port, who="the API", remedy=remedy)
+    with sock, composed(settings) as api:
         _Server(application.create(api), stop, wait_s=settings.http_timeout_s).run([sock])
     _log.info("api.stopped")
 

@@ -8,12 +8,16 @@ from tests.unit.http_api.world import A_LINE, World
 
 
 def test_alive_does_not_mean_ready(world: World) -> None:
-    assert world.client.get("/readyz").json() == {"database": "ok", "kafka": "ok"}
+    assert world.client.get("/readyz").json() == {
+        "ready": True,
+        "problems": {},
+        "well": {"database": "ok", "kafka": "ok"},
+    }
     world.log.down = world.reads.down = True
     response = world.client.get("/readyz")
     assert response.status_code == 503
-    assert "nowhere:9092" in response.json()["kafka"]
-    assert "database" in response.json()["database"]
+    assert "nowhere:9092" in response.json()["problems"]["kafka"]
+    assert "database" in response.json()["problems"]["database"]
     assert world.client.get("/healthz").status_code == 200
 
 

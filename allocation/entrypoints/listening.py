@@ -12,19 +12,15 @@ class CannotListen(Exception):
     """The address cannot be listened on; says which and what to do."""
 
 
-def open_socket(host: str, port: int) -> socket.socket:
-    """Listen on the address, port 0 for a free one; raises `CannotListen`."""
+def open_socket(host: str, port: int, *, who: str, remedy: str) -> socket.socket:
+    """Listen on the address, port 0 for a free one; raises `CannotListen`, which names who wants to, and the remedy."""
     try:
         families = {info[0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         family = socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         reason = (error.strerror or str(error)).partition(" (")[0]  # the rest repeats the address
-        msg = (
-            f"the API cannot listen on {host}:{port}: {reason}; "
-            "set ALLOCATION_HTTP_HOST and ALLOCATION_HTTP_PORT to an address that is free (port 0 finds one)"
-        )
-        raise CannotListen(msg) from error
+        raise CannotListen(f"{who} cannot listen on {host}:{port}: {reason}; {remedy}") from error
 
 
 def url(listening: socket.socket) -> str:
