@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 from concurrent import futures
 from pathlib import Path
@@ -113,9 +114,10 @@ def _address(container: DockerContainer, port: int) -> str:
 
 
 def _image(name: str) -> str:
-    """Return the image with the tag that the compose file pins: one place to change it."""
-    found = re.search(rf"image: ({re.escape(name)}:\S+)", COMPOSE_FILE.read_text())
+    """Return the image with the tag that the compose file pins, or the one named instead: one place to change it."""
+    found = re.search(rf"image: (?:\${{(\w+):-)?({re.escape(name)}:[\w.-]+)", COMPOSE_FILE.read_text())
     if found is None:
         message = f"{COMPOSE_FILE} names no image {name}:TAG; tests/stacks/containers.py takes the tag from there."
         raise devstack.DevstackError(message)
-    return found[1]
+    variable, image = found.groups()
+    return os.environ.get(variable or "", image)

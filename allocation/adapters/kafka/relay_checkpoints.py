@@ -64,8 +64,9 @@ def _last_settled_value(config: clients.ClientConfig, where: confluent_kafka.Top
                 return found.value
             if time.monotonic() > deadline:
                 raise ports.DependencyDown(
-                    f"someone else has a transaction open on {where.topic}/{where.partition}, which is committed up "
-                    f"to offset {found.end} of {end}; only the relay of that shard may write there"
+                    f"a transaction stays open on {where.topic}/{where.partition}, which is committed up to offset "
+                    f"{found.end} of {end}. Only the relay of that shard may write there; if nobody else does, Kafka has "
+                    "lost the end of its transaction: see docs/guarantees.md, Which Kafka"
                 )
 
 
