@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastavro
 
 from allocation.adapters.avro import serde
 from allocation.service_layer import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 IDS = {
     "CreateBatch": 11,
@@ -60,8 +63,10 @@ class FakeClock:
         return self.now
 
 
-def a_serde(registry: FakeRegistry | None = None, clock: FakeClock | None = None) -> serde.AvroSerde:
-    return serde.AvroSerde(ids=IDS, lookup=(registry or FakeRegistry()).lookup, clock=clock or FakeClock())
+def a_serde(
+    registry: FakeRegistry | None = None, clock: FakeClock | None = None, *, ids: Mapping[str, int] = IDS
+) -> serde.AvroSerde:
+    return serde.AvroSerde(ids=ids, lookup=(registry or FakeRegistry()).lookup, clock=clock or FakeClock())
 
 
 def a_value(schema: Any, fields: dict[str, Any], *, schema_id: int = OTHERS_ID) -> bytes:

@@ -12,12 +12,17 @@ import typer
 
 import allocation
 from allocation.entrypoints.cli import (
+    auditing,
     demo,
+    describing,
     dlq,
     failures,
+    maintaining,
     parked,
+    positions,
     producing,
     replay,
+    schemas,
     services,
     setup,
     stack,
@@ -63,6 +68,9 @@ app.command(rich_help_panel=_STACK)(demo.demo)
 _INSTALLATION = "Installation"
 app.command(rich_help_panel=_INSTALLATION)(setup.init)
 app.command(rich_help_panel=_INSTALLATION)(status.status)
+app.add_typer(schemas.app, name="schemas", rich_help_panel=_INSTALLATION)
+app.command(rich_help_panel=_INSTALLATION)(describing.asyncapi)
+app.command(rich_help_panel=_INSTALLATION)(describing.openapi)
 
 _SERVICES = "Services"
 app.command(rich_help_panel=_SERVICES)(services.run)
@@ -70,6 +78,7 @@ app.command(rich_help_panel=_SERVICES)(services.worker)
 app.command(rich_help_panel=_SERVICES)(services.relay)
 app.command(rich_help_panel=_SERVICES)(services.bridge)
 app.command(rich_help_panel=_SERVICES)(services.api)
+app.command(rich_help_panel=_SERVICES)(maintaining.maintenance)
 
 _MESSAGES = "Messages"
 app.add_typer(producing.app, name="produce", rich_help_panel=_MESSAGES)
@@ -81,6 +90,8 @@ app.add_typer(dlq.app, name="dlq", rich_help_panel=_OPERATION)
 app.add_typer(parked.app, name="parked", rich_help_panel=_OPERATION)
 app.add_typer(parked.outbox, name="outbox", rich_help_panel=_OPERATION)
 app.add_typer(replay.app, name="replay", rich_help_panel=_OPERATION)
+app.add_typer(positions.app, name="position", rich_help_panel=_OPERATION)
+app.command(rich_help_panel=_OPERATION)(auditing.audit)
 
 
 def main() -> None:
