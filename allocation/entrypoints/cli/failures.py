@@ -50,6 +50,7 @@ def _failures() -> tuple[type[Exception], ...]:
     from allocation.entrypoints import listening  # noqa: PLC0415
     from allocation.service_layer import ports  # noqa: PLC0415
     from allocation.service_layer.operations import schema_contract  # noqa: PLC0415
+    from allocation.service_layer.operations.replay import ports as replaying  # noqa: PLC0415
     from allocation.service_layer.relaying import ports as relaying  # noqa: PLC0415
 
     return (
@@ -62,6 +63,7 @@ def _failures() -> tuple[type[Exception], ...]:
         schema_contract.ContractBroken,
         listening.CannotListen,
         relaying.RelayStopped,
+        replaying.CannotReplay,
         devstack.DevstackError,
     )
 
