@@ -65,8 +65,8 @@ def _last_settled_value(config: clients.ClientConfig, where: confluent_kafka.Top
             if time.monotonic() > deadline:
                 raise ports.DependencyDown(
                     f"a transaction stays open on {where.topic}/{where.partition}, which is committed up to offset "
-                    f"{found.end} of {end}. Only the relay of that shard may write there; if nobody else does, Kafka has "
-                    "lost the end of its transaction: see docs/guarantees.md, Which Kafka"
+                    f"{found.end} of {end}. Only the relay of that shard may write there; if nobody else does, Kafka "
+                    "has lost the end of its transaction: see docs/guarantees.md, Which Kafka"
                 )
 
 
