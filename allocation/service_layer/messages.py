@@ -114,10 +114,7 @@ class Message:
     @property
     def traceparent(self) -> bytes | None:
         """The trace that the sender began."""
-        for name, value in self.record.headers:
-            if name == TRACEPARENT:
-                return value
-        return None
+        return dict(self.record.headers).get(TRACEPARENT)
 
 
 def sentence(error: str) -> str:

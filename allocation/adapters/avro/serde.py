@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import fastavro
 
-from allocation.adapters.avro import schemas, wire, writers
+from allocation.adapters.avro import codec, schemas, wire, writers
 from allocation.service_layer import ports
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class _Own:
     header: bytes
     ints: tuple[str, ...]
     types: Mapping[str, tuple[type, ...]]
+    codec: codec.Codec | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +103,18 @@ class AvroSerde:
             if type(value) is not int or not MIN_INT <= value <= MAX_INT:
                 msg = f"{name} is {value!r}; it must be a whole number from {MIN_INT} to {MAX_INT}"
                 raise ValueError(msg)
-        out = io.BytesIO()
-        out.write(own.header)
-        fastavro.schemaless_writer(out, own.schema, fields, strict=True)
-        return out.getvalue()
+        if own.codec is None:
+            return _encode(own, fields)
+        try:
+            return own.codec.encode(own.header, fields)
+        except codec.Unusual:
+            return _encode(own, fields)
 
     def deserialize(self, record_name: str, value: bytes) -> Mapping[str, Any]:
         """Return the fields of a record in the shape of our own schema; see `ports.Deserializer`."""
         own = self._own[record_name]
         if own.header and value.startswith(own.header):
-            fields: dict[str, Any] = _decode(value, own.schema, None, record_name)
+            fields = _decode_own(value, own, record_name)
         else:
             writer = self._writer(record_name, own, wire.schema_id(value))
             fields = _decode(value, writer.schema, writer.reader, record_name)
@@ -153,12 +156,14 @@ class AvroSerde:
 def _own(definition: str, schema_id: int | None) -> _Own:
     schema = writers.admit(definition)
     types = {field["name"]: _python_types(field["type"]) for field in schema["fields"]}
+    plain = {name: kinds[0] for name, kinds in types.items() if kinds in {(str,), (int,)}}
     return _Own(
         schema=fastavro.parse_schema(schema),
         shape=writers.shape(schema),
         header=b"" if schema_id is None else wire.header(schema_id),
         ints=tuple(name for name, kinds in types.items() if kinds == (int,)),
         types=types,
+        codec=codec.Codec(plain) if len(plain) == len(types) else None,
     )
 
 
@@ -183,6 +188,22 @@ def _resolve(record_name: str, own: _Own, schema_id: int, definition: str) -> _W
     except (writers.NotAdmitted, *_PARSE_ERRORS) as error:
         msg = f"schema {schema_id} cannot be read as {record_name}: {error}"
         return ports.UnreadableValue("wrong_record", msg)
+
+
+def _encode(own: _Own, fields: Mapping[str, Any]) -> bytes:
+    out = io.BytesIO()
+    out.write(own.header)
+    fastavro.schemaless_writer(out, own.schema, fields, strict=True)
+    return out.getvalue()
+
+
+def _decode_own(value: bytes, own: _Own, record_name: str) -> dict[str, Any]:
+    if own.codec is None:
+        return _decode(value, own.schema, None, record_name)
+    try:
+        return own.codec.decode(value, wire.HEADER_BYTES)
+    except codec.Unusual:
+        return _decode(value, own.schema, None, record_name)
 
 
 def _decode(value: bytes, writer: Schema, reader: Schema | None, record_name: str) -> dict[str, Any]:

@@ -182,7 +182,7 @@ class PostgresUnitOfWork:
             self.products.flush()
             self._parked.flush()
             self._inbox.flush()
-            copying.copy_in(self._cursor, "outbox", _OUTBOX_COLUMNS, [_outbox_row(one) for one in self._outbox])
+            copying.copy_in(self._cursor, "outbox", _OUTBOX_COLUMNS, _outbox_rows(self._outbox))
             self._cursor.execute(notifications.NOTIFY)
             kill_points.reached("worker.before_commit")
             self._connection.commit()
@@ -225,8 +225,9 @@ class PostgresUnitOfWork:
         self.products.load(skus, [*named, *waiting])
 
 
-def _outbox_row(outgoing: messages.OutboxMessage) -> tuple[object, ...]:
-    return (
-        _SHARD, outgoing.topic, outgoing.partition, outgoing.key, outgoing.value, headers.dump(outgoing.headers),
-        outgoing.sku,
-    )  # fmt: skip
+def _outbox_rows(outbox: Sequence[messages.OutboxMessage]) -> Sequence[tuple[object, ...]]:
+    texts = headers.dump_all([outgoing.headers for outgoing in outbox])
+    return [
+        (_SHARD, outgoing.topic, outgoing.partition, outgoing.key, outgoing.value, text, outgoing.sku)
+        for outgoing, text in zip(outbox, texts, strict=True)
+    ]
