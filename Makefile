@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 COMPOSE = $(if $(shell command -v docker-compose),docker-compose,docker compose) -p allocation -f docker-compose.kafka.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo test test-all test-chaos test-containers bench lint format \
+.PHONY: help install lock demo test test-all test-long chaos soak test-containers bench lint format \
         coverage compose-up compose-down compose-clean compose-test clean
 
 help:  ## List the targets
@@ -39,10 +39,21 @@ demo: install  ## Tell the story on a stack of its own: real Kafka, PostgreSQL, 
 test: install  ## Run the tests; starts the services that they need
 	$(BIN)/python -m pytest
 
-test-all: lint test test-chaos  ## Everything that needs no Docker engine
+test-all: lint test chaos test-long  ## Everything that needs no Docker engine
 
-test-chaos: install  ## The long kill tests
-	$(BIN)/python -m pytest tests/chaos tests/e2e tests/fuzz --long
+# A seed of one's own makes the same commands and the same choices again; without it chance has its way, and says so.
+SEEDED = $(if $(SEED),--seed $(SEED))
+MATRIX ?= chaos.md
+MINUTES ?= 10
+
+chaos: install  ## The kill matrix, some twenty minutes (SEED=7 MATRIX=chaos.md)
+	$(BIN)/python -m pytest -q tests/chaos --long --matrix $(MATRIX) $(SEEDED) --ignore tests/chaos/test_soak.py
+
+soak: install  ## Kill, halt and awaken parts as chance has it (MINUTES=10 SEED=7)
+	$(BIN)/python -m pytest -q tests/chaos/test_soak.py --long --minutes $(MINUTES) $(SEEDED)
+
+test-long: install  ## Floods and fuzz with ten times as much as in `make test`
+	$(BIN)/python -m pytest tests/fuzz tests/e2e/test_backlog.py --long
 
 test-containers: install  ## The tests of the adapters on testcontainers (needs a Docker engine)
 	$(BIN)/python -m pytest --stack=containers tests/integration \

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests import murmur2
+from allocation import bootstrap
+from tests import murmur2, outbox_load
+from tests.chaos import operator, processes, test_logs
 from tests.chaos.test_groups import dynamic
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from allocation import devstack
+    from tests.chaos import matrix
     from tests.chaos import system as systems
 
 
@@ -27,17 +33,18 @@ class Broken(NamedTuple):
 KILLED = [
     Broken("offset_first", "worker.before_commit:2", "allocate", {"settled_once", "handled_or_dead_lettered"}),
     Broken("no_position_check", "worker.after_commit:2", "mixed", {"settled_once"}),
-    Broken("at_least_once", "worker.after_commit:2", "storm", {"events_once", "settled_once"}),
+    Broken("at_least_once", "worker.after_commit:2", "storm", {"settled_once"}),
     Broken("deletes_first", "relay.before_commit:2", "storm", {"events_in_order", "events_give_allocations"}),
     Broken("forgets_its_checkpoint", "relay.after_commit:2", "storm", {"events_once", "events_in_order"}),
 ]
 
 
-PATIENCE_S = 20.0
+PATIENCE_S = 10.0
 
 
 def checks_that_fail(system: systems.System, *, parked: bool = True) -> set[str]:
     """Let the system come to rest, as far as a broken one does, and return what the oracle finds."""
+    system.is_broken = True
     with contextlib.suppress(AssertionError):
         system.drain(deadline_s=PATIENCE_S, parked=parked)
     system.stop()
@@ -79,13 +86,14 @@ def two_slow_workers(
             worker.await_line("worker.assigned")
         for worker in workers:
             system.await_progress(worker, batches=10)
+    system.note("two slow workers")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("mix", ["allocate", "contended"])
 def test_slow_commits_alone_break_nothing(mix: str, system: systems.System) -> None:
     two_slow_workers(system, mix=mix)
-    assert checks_that_fail(system) == set()
+    system.verify()
 
 
 @pytest.mark.long
@@ -117,11 +125,90 @@ def test_commands_that_miss_their_batch_are_caught(variant: str, caught_by: set[
     keys = {"create_batch": key_for(0), "allocate": key_for(system.settings.partitions - 1)}
     for _ in range(20):
         system.send(draft._replace(key=keys[draft.topic]) for draft in commands.take(20))
+    system.note("pairs at once")
     assert checks_that_fail(system, parked=False) >= caught_by
     assert bool(system.found) == bool(caught_by)
+    system.is_broken = bool(caught_by)
 
 
 def key_for(partition: int, *, partitions: int = 3) -> bytes:
     """Return a key that leads to this partition."""
     keys = (b"%d" % number for number in itertools.count())
     return next(key for key in keys if murmur2.partition(key, partitions) == partition)
+
+
+@pytest.mark.long
+def test_a_worker_that_trusts_a_topic_made_anew_is_caught(system: systems.System) -> None:
+    _, before, _ = test_logs.make_anew_while_halted(system, system.workload("allocate"), variant="trusts_the_topic")
+    system.note("made anew")
+    assert checks_that_fail(system)
+    assert test_logs.handled_of_allocate(system) != before
+
+
+@pytest.mark.long
+def test_workers_that_begin_with_added_partitions_at_once_are_caught(system: systems.System) -> None:
+    sent = test_logs.double_partitions(system, backlog=True, variant="begins_at_once")
+    checks_that_fail(system)
+    assert test_logs.handled_in_another_order(system, sent)
+
+
+def with_two_shards(system: systems.System) -> None:
+    """Let every other sku's rows go to a second shard of the outbox."""
+    operator.Topics(system).add_partitions("allocation.relay_checkpoint", to=2)
+    with bootstrap.database(system.settings) as database:
+        bootstrap.create_relay_shards(system.settings, database, count=2)
+    system.tables.execute("""
+        CREATE FUNCTION to_its_shard() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.shard = abs(hashtext(coalesce(NEW.sku, ''))) % 2; RETURN NEW; END $$;
+        CREATE TRIGGER to_its_shard BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION to_its_shard();
+    """)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("broken", "caught_by"), [("", set()), ("+one_checkpoint_partition", {"events_once", "events_in_order"})]
+)
+def test_shards_of_which_one_hides_the_checkpoint_of_the_other(
+    broken: str, caught_by: set[str], system: systems.System
+) -> None:
+    """One is halted in its transaction, so that nothing behind it is visible; the other is killed after its own."""
+    commands = system.workload("allocate")
+    with_two_shards(system)
+    system.send(commands.first())
+    system.start("worker")
+    with system.under_load(commands):
+        halted = system.start("relay", variant=f"only_shard_0{broken}", kill_point="relay.before_commit:3:stop")
+        system.note(halted.await_halt())
+        killed = system.start("relay", variant=f"only_shard_1{broken}", kill_point="relay.after_commit:1")
+        system.note(killed.await_kill_point())
+        system.start("relay", variant=f"only_shard_1{broken}").await_line("relay.active")
+    halted.thaw()
+    assert checks_that_fail(system) >= caught_by
+    assert bool(system.found) == bool(caught_by)
+    system.is_broken = bool(caught_by)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("variant", "found"), [(None, [0, 1, 2]), ("of_any_incarnation", [])])
+def test_a_restored_database_whose_ids_begin_anew(
+    variant: str | None,
+    found: list[int],
+    endpoints: devstack.Endpoints,
+    tmp_path: Path,
+    cell: matrix.Row,
+) -> None:
+    """The last checkpoint names ids that now belong to other rows, which nobody has sent."""
+    with outbox_load.an_installation(endpoints) as load:
+        load.write(rows=3)
+        part = processes.Part("relay", load.settings, log=tmp_path / "killed.log", kill_point="relay.after_commit")
+        cell.reached = part.await_kill_point()
+        with load.database.begin() as connection:
+            connection.exec_driver_sql("TRUNCATE outbox RESTART IDENTITY")
+            connection.exec_driver_sql("UPDATE instance SET incarnation = gen_random_uuid()")
+        load.write(sku="RUG", rows=3)
+        part = processes.Part("relay", load.settings, log=tmp_path / "next.log", variant=variant)
+        load.wait_until_sent()
+        assert part.stop() == 0
+        sent = outbox_load.published(load.settings, load.topic)
+    cell.kills, cell.violations, cell.is_broken = 1, 3 - len(sent.get("RUG", [])), variant is not None
+    assert sent == {"LAMP": [0, 1, 2]} | ({"RUG": found} if found else {})

@@ -1,4 +1,4 @@
-"""Break one thing, then run a part as always."""
+"""Break something, then run a part as always."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ VARIANTS = {variant.__name__: variant for variant in (*workers.VARIANTS, *relays
 
 
 def main() -> None:
-    """Run `allocation PART` with the variant of that name."""
-    variant = sys.argv.pop(1)
-    VARIANTS[variant]()
+    """Run `allocation PART` with the variant of that name, or several with + between them."""
+    for variant in sys.argv.pop(1).split("+"):
+        VARIANTS[variant]()
     app.main()
 
 

@@ -13,12 +13,15 @@ from tests.e2e import floods, parts
 
 if TYPE_CHECKING:
     from allocation import config
+    from tests.chaos import matrix
 
 PARTITIONS = 6
-# Promised are 2 s for a worker that restarts and 10 s for another to take over, on a machine that does nothing else.
-# These deadlines still tell: without what is tested here, it would take as long as the session of `LONG_SESSION_MS`.
-RESTART_S = 12.0
-TAKEOVER_S = 25.0
+# Promised with the settings that are the default, on a machine that does nothing else: see docs/guarantees.md.
+RESTART_S = 2.0
+TAKEOVER_S = 10.0
+# In the short run, beside other tests, a longer deadline tells as well: without what is tested here, it would take as
+# long as this session.
+PATIENCE_S = 12.0
 LONG_SESSION_MS = 40_000
 
 
@@ -41,12 +44,24 @@ def all_handled_since(began: float, flood: floods.Flood, deadline_s: float) -> f
     return time.monotonic() - began
 
 
+def settle(flood: floods.Flood, orders: Orders, cell: matrix.Row) -> None:
+    """Fail if there is a gap or a duplicate."""
+    cell.workload, cell.commands, cell.kills = "a sku on all partitions", flood.sent, 1
+    flood.assert_settled(lines=orders.count)
+    cell.violations = 0
+
+
 def members(settings: config.Settings, **more: object) -> config.Settings:
     return settings.model_copy(update={"batch_size": 10, **more})
 
 
-def test_a_killed_worker_that_restarts_under_its_name_goes_on_at_once(initialised: config.Settings) -> None:
-    named = members(initialised, consumer_instance_id="only", session_timeout_ms=LONG_SESSION_MS)
+def test_a_killed_worker_that_restarts_under_its_name_goes_on_at_once(
+    initialised: config.Settings, pytestconfig: pytest.Config, cell: matrix.Row
+) -> None:
+    named = members(initialised, consumer_instance_id="only")
+    deadline_s = RESTART_S
+    if not pytestconfig.getoption("--long"):
+        named, deadline_s = members(named, session_timeout_ms=LONG_SESSION_MS), PATIENCE_S
     with floods.flood(named) as flood:
         flood.create("LAMP")
         orders = Orders(flood)
@@ -59,13 +74,11 @@ def test_a_killed_worker_that_restarts_under_its_name_goes_on_at_once(initialise
         with parts.running("worker", named) as worker:
             worker.logged("worker.started")
             ready = time.monotonic()
-            total_s = all_handled_since(began, flood, RESTART_S)
+            total_s = all_handled_since(began, flood, PATIENCE_S)
             own_s = time.monotonic() - ready
-        floods.tell(
-            f"classic, static: handled {total_s:.2f} s after the start of the process, {own_s:.2f} s after it was up"
-        )
-        flood.assert_settled(lines=orders.count)
-    assert total_s < RESTART_S
+        cell.reached = f"{total_s:.2f} s, of them {own_s:.2f} s after the process was up"
+        settle(flood, orders, cell)
+    assert total_s < deadline_s
 
 
 @pytest.mark.long
@@ -75,7 +88,7 @@ def test_a_killed_worker_that_restarts_under_its_name_goes_on_at_once(initialise
     ids=["classic dynamic", "classic static", "KIP-848 dynamic", "KIP-848 static"],
 )
 def test_another_worker_takes_over_from_one_that_was_killed(
-    initialised: config.Settings, protocol: str, names: tuple[str | None, str | None]
+    initialised: config.Settings, protocol: str, names: tuple[str | None, str | None], cell: matrix.Row
 ) -> None:
     settings = [members(initialised, group_protocol=protocol, consumer_instance_id=name) for name in names]
     with floods.flood(initialised) as flood:
@@ -88,16 +101,16 @@ def test_another_worker_takes_over_from_one_that_was_killed(
             first.process.kill()
             began = time.monotonic()
             orders.place()
-            took_s = all_handled_since(began, flood, TAKEOVER_S)
-        floods.tell(f"{protocol}, {'dynamic' if names[0] is None else 'static'}: taken over after {took_s:.2f} s")
-        flood.assert_settled(lines=orders.count)
+            took_s = all_handled_since(began, flood, 2 * TAKEOVER_S)
+        cell.reached = f"{took_s:.2f} s"
+        settle(flood, orders, cell)
     assert took_s < TAKEOVER_S
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", [None, "only"], ids=["dynamic", "static"])
 def test_a_killed_worker_that_restarts_under_kip_848_goes_on_when_its_session_is_over(
-    initialised: config.Settings, name: str | None
+    initialised: config.Settings, name: str | None, cell: matrix.Row
 ) -> None:
     settings = members(initialised, group_protocol="consumer", consumer_instance_id=name)
     with floods.flood(settings) as flood:
@@ -119,9 +132,8 @@ def test_a_killed_worker_that_restarts_under_kip_848_goes_on_when_its_session_is
                 )
             assert time.monotonic() - began < TAKEOVER_S
         took_s = time.monotonic() - began
-        kind = "dynamic" if name is None else "static"
-        floods.tell(f"KIP-848, {kind}, restarted: handled after {took_s:.2f} s, started {restarts} times")
-        flood.assert_settled(lines=orders.count)
+        cell.reached = f"{took_s:.2f} s, started {restarts} times"
+        settle(flood, orders, cell)
 
 
 def share(worker: parts.Part) -> int:
