@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from allocation.bootstrap.initialising import initialise
     from allocation.bootstrap.maintaining import maintenance, maintenance_turn
     from allocation.bootstrap.observing import Observation, observation
-    from allocation.bootstrap.operating import command_sender, inspection, tail, verification
+    from allocation.bootstrap.operating import command_sender, history, inspection, tail, verification
+    from allocation.bootstrap.rebuilding import compare_rebuilt, promote_rebuilt, rebuilder
     from allocation.bootstrap.relaying import create_relay_shards, relay, relay_shards
     from allocation.bootstrap.repairing import audit_log, dead_letters, decoder, parked_commands, quarantine
     from allocation.bootstrap.replaying import (
@@ -39,12 +40,14 @@ _HOMES = {
     "audit_log": "repairing",
     "bridge": "bridging",
     "command_sender": "operating",
+    "compare_rebuilt": "rebuilding",
     "create_relay_shards": "relaying",
     "database": "connections",
     "dead_letters": "repairing",
     "decoder": "repairing",
     "establish_bridge": "bridging",
     "handling_again": "replaying",
+    "history": "operating",
     "initialise": "initialising",
     "inspection": "operating",
     "kafka_clients": "connections",
@@ -54,7 +57,9 @@ _HOMES = {
     "observation": "observing",
     "parked_commands": "repairing",
     "positions": "replaying",
+    "promote_rebuilt": "rebuilding",
     "quarantine": "repairing",
+    "rebuilder": "rebuilding",
     "register_schemas": "contracting",
     "relay": "relaying",
     "relay_shards": "relaying",
@@ -79,12 +84,14 @@ __all__ = [
     "audit_log",
     "bridge",
     "command_sender",
+    "compare_rebuilt",
     "create_relay_shards",
     "database",
     "dead_letters",
     "decoder",
     "establish_bridge",
     "handling_again",
+    "history",
     "initialise",
     "inspection",
     "kafka_clients",
@@ -94,7 +101,9 @@ __all__ = [
     "observation",
     "parked_commands",
     "positions",
+    "promote_rebuilt",
     "quarantine",
+    "rebuilder",
     "register_schemas",
     "relay",
     "relay_shards",

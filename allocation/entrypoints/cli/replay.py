@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, rewinding, starting, verifying
+from allocation.entrypoints.cli import changing, rebuilding, rewinding, starting, verifying
 from allocation.entrypoints.cli import replay_options as options
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ Examples:
     allocation replay rewind --to-timestamp 2030-01-31T08:00Z --wait --why "the database was restored"
     allocation replay rewind --again --only allocate --by -1000 --why "the stock was entered late" --dry-run
     allocation replay resend --from 2030-01-31T08:00Z --sku LAMP --why "the data warehouse lost a day"
+    allocation replay rebuild --into trial --compare
+    allocation replay promote trial --why "somebody changed stock by hand"
     allocation replay skip --topic allocate --partition 3 --to-offset 1500 --why "a test of the web shop"
 """
 
@@ -75,6 +77,9 @@ def plan(
 
 
 app.command()(rewinding.rewind)
+app.command()(rebuilding.rebuild)
+app.command()(rebuilding.compare)
+app.command()(rebuilding.promote)
 
 
 @app.command()

@@ -111,12 +111,12 @@ def as_dict(report: verification.Report, *, took_s: float) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[ports.Progress]:
+def progress_bar(text: str = "reading {task.description}") -> Iterator[ports.Progress]:
     """Show progress on standard error while that is a terminal."""
     from rich import console, progress  # noqa: PLC0415 - see above
 
     errors = console.Console(stderr=True)
-    columns = (progress.TextColumn("reading {task.description}"), progress.BarColumn(), progress.MofNCompleteColumn())
+    columns = (progress.TextColumn(text), progress.BarColumn(), progress.MofNCompleteColumn())
     with progress.Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("database")
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)

@@ -1,0 +1,159 @@
+"""Put a rebuilt schema in the place of the live one, in one transaction, and keep the old one.
+
+Tables and sequences change their schema; the schemas themselves stay, since others may own something in the live
+one. What the logs do not hold is taken over: who this database is, the operator's audit and decisions, how far the
+bridge is, how many passes the relay has counted. The incarnation is new: what was kept of rows of the old tables
+(a relay's checkpoint, a worker's cache) is not taken for rows of the new ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from allocation.adapters.postgres import audit_rows, engine, rebuilding, tables
+from allocation.service_layer.operations import audit
+from allocation.service_layer.operations.replay import ports
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import sqlalchemy
+
+# Nobody may begin to work on the old tables while the new ones take their place.
+_LOCK = "LOCK TABLE positions, outbox, journal, instance, relay_shards, leases IN ACCESS EXCLUSIVE MODE"
+_AT_WORK = """
+SELECT format('process %s at %s, since %s', pid, coalesce(host(client_addr), 'this machine'),
+    to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS'))
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'allocation'
+    AND backend_type = 'client backend'
+"""
+_LEASES = (
+    "SELECT format('%s (%s)', name, owner) FROM leases WHERE expires_at > clock_timestamp() AND name <> 'maintenance'"
+)
+_UNSENT = "SELECT count(*), count(quarantined) FROM outbox"
+_NEWER = """
+SELECT count(*) FROM journal AS live WHERE number > (SELECT coalesce(max(number), 0) FROM {new}.journal)
+"""
+_LIVE = "SELECT current_schema()"
+_OLD = "SELECT 'allocation_' || to_char(clock_timestamp(), 'YYYYMMDD_HH24MISS')"
+_RELATIONS = """
+SELECT c.relname, c.relkind = 'S' FROM pg_class AS c
+WHERE c.relnamespace = %(new)s::regnamespace AND c.relkind IN ('r', 'p', 'S') AND NOT EXISTS (
+    SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+)
+"""
+_COPIED = (tables.registered_schemas, tables.audit, tables.dead_letter_decisions, tables.bridge_positions)
+_REPLACED = (tables.instance, tables.relay_shards)
+# The live database may have passed over the ends of transactions, which no row of the journal tells.
+_POSITIONS = """
+INSERT INTO {new}.positions AS p SELECT * FROM positions
+ON CONFLICT (topic_id, partition) DO UPDATE SET next_offset = excluded.next_offset
+WHERE excluded.next_offset > p.next_offset
+"""
+# Whether a parked command is poisoned, and until when one waits, the journal does not tell.
+_PARKED = """
+UPDATE {new}.parked AS p SET state = l.state, reason = l.reason, error = l.error, expires_at = l.expires_at,
+    parked_at = l.parked_at
+FROM parked AS l WHERE (l.topic_id, l.partition, l."offset") = (p.topic_id, p.partition, p."offset")
+"""
+_INCARNATION = "UPDATE {new}.instance SET incarnation = gen_random_uuid()"
+_SEQUENCES = ("audit", "outbox", "parked")
+_GO_ON = """
+SELECT setval(pg_get_serial_sequence('{new}.{table}', 'id'), greatest(
+    (SELECT last_value FROM {sequence}), (SELECT coalesce(max(id), 1) FROM {new}.{table})
+))
+"""
+_NUMBER_ON = """
+SELECT setval('{new}.journal_number', greatest(
+    (SELECT last_value FROM journal_number), (SELECT last_value FROM {new}.journal_number)
+))
+"""
+
+
+class Promoted(NamedTuple):
+    """Where the old tables are now."""
+
+    live: str
+    old: str
+
+
+def promote(database: sqlalchemy.Engine, new: str, note: audit.Note, *, dry_run: bool) -> Promoted:
+    """Swap the schema in; raises `CannotReplay` while something stands against it, and changes nothing then."""
+    mark = rebuilding.mark_of(database, new)
+    if mark is None:
+        raise rebuilding.BadSchema(f"there is no schema {new}; `allocation replay rebuild --into {new}` makes it")
+    if not mark.is_exact:
+        raise ports.CannotReplay(
+            f"{new} was rebuilt in the order of timestamps: what was announced may be something else than what is in it"
+        )
+    with engine.translated_errors(), database.connect() as connection:
+        cursor: Any = connection.connection.cursor()
+        cursor.execute(_LOCK)
+        _check(cursor, new)
+        promoted = Promoted(_one(cursor, _LIVE), _one(cursor, _OLD))
+        if not dry_run:
+            _take_over(cursor, new)
+            _swap(cursor, new, promoted)
+            subject = f"{new}; the old tables are in {promoted.old}"
+            audit_rows.write(cursor, [audit.Entry("replay.promoted", subject, note)])
+            connection.connection.commit()
+    return promoted
+
+
+def _check(cursor: Any, new: str) -> None:
+    at_work = [*_column(cursor, _LEASES), *_column(cursor, _AT_WORK)]
+    if at_work:
+        raise ports.CannotReplay(
+            f"the database is in use: {'; '.join(at_work)}. Stop worker, relay, bridge and API first"
+        )
+    cursor.execute(_UNSENT)
+    unsent, quarantined = cursor.fetchone()
+    if unsent:
+        raise ports.CannotReplay(
+            f"{unsent} messages in the outbox are not sent yet, {quarantined} of them quarantined; let the relay send "
+            "them (`allocation outbox list` shows what Kafka refused)"
+        )
+    cursor.execute(_NEWER.format(new=new))
+    (newer,) = cursor.fetchone()
+    if newer:
+        raise ports.CannotReplay(
+            f"the live database has done {newer} micro-batches that {new} has not; let it catch up with "
+            f"`allocation replay rebuild --into {new}`"
+        )
+
+
+def _take_over(cursor: Any, new: str) -> None:
+    for table in _REPLACED:
+        cursor.execute(f"DELETE FROM {new}.{table.name}")  # noqa: S608 - a name that was checked
+    for table in (*_REPLACED, *_COPIED):
+        names = ", ".join(f'"{column.name}"' for column in table.columns)
+        cursor.execute(f"INSERT INTO {new}.{table.name} ({names}) SELECT {names} FROM {table.name}")  # noqa: S608 - ours
+    cursor.execute(_POSITIONS.format(new=new))
+    cursor.execute(_PARKED.format(new=new))
+    cursor.execute(_INCARNATION.format(new=new))
+    for name in _SEQUENCES:
+        sequence = _one(cursor, "SELECT pg_get_serial_sequence(%s, 'id')", name)
+        cursor.execute(_GO_ON.format(new=new, table=name, sequence=sequence))
+    cursor.execute(_NUMBER_ON.format(new=new))
+
+
+def _swap(cursor: Any, new: str, promoted: Promoted) -> None:
+    cursor.execute(_RELATIONS, {"new": new})
+    relations = [("SEQUENCE" if is_sequence else "TABLE", name) for name, is_sequence in cursor.fetchall()]
+    cursor.execute(f"CREATE SCHEMA {promoted.old}")
+    for kind, name in relations:
+        cursor.execute(f"ALTER {kind} IF EXISTS {promoted.live}.{name} SET SCHEMA {promoted.old}")
+        cursor.execute(f"ALTER {kind} {new}.{name} SET SCHEMA {promoted.live}")
+    cursor.execute(f"DROP SCHEMA {new}")
+
+
+def _column(cursor: Any, query: str) -> Sequence[str]:
+    cursor.execute(query)
+    return [text for (text,) in cursor.fetchall()]
+
+
+def _one(cursor: Any, query: str, *values: object) -> str:
+    cursor.execute(query, values or None)
+    (found,) = cursor.fetchone()
+    return str(found)

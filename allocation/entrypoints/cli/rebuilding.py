@@ -1,0 +1,180 @@
+"""`allocation replay rebuild`, `compare` and `promote`: the database once more, from the logs, beside the live one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from allocation.entrypoints.cli import changing, replay_options, starting, verifying
+
+if TYPE_CHECKING:
+    from allocation import config
+    from allocation.service_layer.operations.replay import comparing, rebuilding
+
+DIFFER = 1
+MAX_DIFFERENCES = 20  # enough to see what kind of trouble it is, few enough to read
+_PROGRESS = "{task.description}"
+
+Schema = Annotated[str, typer.Argument(metavar="SCHEMA", help="As `rebuild --into` named it.")]
+Database = Annotated[
+    str | None,
+    typer.Option("--database-url", metavar="URL", help="The schema is in this database.", show_default="the live one"),
+]
+Keep = Annotated[int, typer.Option("--max-differences", min=0, metavar="N", help="Tell so many differences in full.")]
+
+
+def rebuild(  # noqa: PLR0913 - the options
+    *,
+    into: Annotated[str, typer.Option("--into", metavar="SCHEMA", help="Made when it is not there.")],
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="What was handled by then; the zone is needed.")
+    ] = None,
+    outbound: Annotated[
+        str, typer.Option("--outbound", metavar="suppressed|PREFIX", help="Send events to topics with this prefix.")
+    ] = "suppressed",
+    database_url: Database = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Drop the schema first.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare it with the live one afterwards.")] = False,
+    keep: Keep = MAX_DIFFERENCES,
+    dry_run: changing.DryRun = False,
+    as_json: changing.AsJson = False,
+) -> None:
+    """Handle all commands once more, into a schema of their own, as the journal says that it was done.
+
+    No timer runs and nothing is sent, so the same logs give the same rows. A schema that is there
+    already catches up. The live installation may go on meanwhile.
+
+    Without a journal the timestamps give the order; then nobody can promise the same rows.
+    """
+    from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
+    from allocation.bootstrap import rebuilding as parts  # noqa: PLC0415 - see above
+
+    settings = starting.settings()
+    wish = parts.Wish(
+        into=into,
+        database_url=database_url,
+        until=None if until is None else replay_options.moment(until, "--until"),
+        outbound_prefix=None if outbound == "suppressed" else _prefix(outbound, settings),
+        fresh=fresh,
+    )
+    began = time.monotonic()
+    with bootstrap.rebuilder(settings, wish) as rebuilder, verifying.progress_bar(_PROGRESS) as on_progress:
+        plan = rebuilder.plan(on_progress)
+        summary = None if dry_run else rebuilder.run(plan, on_progress)
+    if summary is None:
+        _tell_plan(plan, into, as_json=as_json)
+        return
+    _tell_summary(summary, into, took_s=time.monotonic() - began, as_json=as_json)
+    if compare:
+        _compare(settings, into, database_url=database_url, keep=keep, as_json=as_json)
+
+
+def compare(
+    schema: Schema, *, database_url: Database = None, keep: Keep = MAX_DIFFERENCES, as_json: changing.AsJson = False
+) -> None:
+    """Tell how the live database differs from a rebuilt one, by sku, batch and line; exit code 1 if it does."""
+    _compare(starting.settings(), schema, database_url=database_url, keep=keep, as_json=as_json)
+
+
+def promote(
+    schema: Schema,
+    *,
+    why: changing.Why,
+    who: changing.Who = None,
+    dry_run: changing.DryRun = False,
+    as_json: changing.AsJson = False,
+) -> None:
+    """Put a rebuilt schema in the place of the live tables, which are kept in a schema with today's date.
+
+    One transaction. Worker, relay, bridge and API must be stopped, everything in the outbox sent, and the
+    schema up to date. Compare first.
+    """
+    from allocation import bootstrap  # noqa: PLC0415 - see above
+
+    note = changing.note(why, who)
+    done = bootstrap.promote_rebuilt(starting.settings(), schema, note, dry_run=dry_run)
+    if as_json:
+        changing.print_line({"promoted": schema, "live": done.live, "old": done.old, "dry_run": dry_run})
+        return
+    verb = "would be" if dry_run else "is"
+    typer.echo(f"{schema} {verb} live now, in schema {done.live}; the old tables {verb} kept in schema {done.old}")
+
+
+def _compare(settings: config.Settings, schema: str, *, database_url: str | None, keep: int, as_json: bool) -> None:
+    from allocation import bootstrap  # noqa: PLC0415 - see above
+
+    with verifying.progress_bar(_PROGRESS) as on_progress:
+        found = bootstrap.compare_rebuilt(
+            settings, schema, database_url=database_url, keep=keep, on_progress=on_progress
+        )
+    if as_json:
+        changing.print_line(_as_dict(found))
+    else:
+        _show(found, schema)
+    if found.count:
+        raise typer.Exit(DIFFER)
+
+
+def _show(found: comparing.Comparison, schema: str) -> None:
+    for difference in found.differences:
+        typer.echo(str(difference))
+    if found.count > len(found.differences):
+        typer.echo(f"… and {found.count - len(found.differences):,} more; --max-differences tells more of them")
+    if found.behind:
+        remedy = f"`allocation replay rebuild --into {schema}` does them"
+        typer.echo(f"{schema} lacks {found.behind:,} newer micro-batches; {remedy}", err=True)
+    typer.echo(f"{found.compared:,} rows compared, {found.count:,} differ")
+
+
+def _as_dict(found: comparing.Comparison) -> dict[str, Any]:
+    return {
+        "equal": not found.count,
+        "compared": found.compared,
+        "differ": found.count,
+        "behind": found.behind,
+        "differences": [one._asdict() for one in found.differences],
+    }
+
+
+def _tell_plan(plan: Any, into: str, *, as_json: bool) -> None:
+    if as_json:
+        changing.print_line({"into": into, "rows": plan.count, "records": plan.records, "exact": plan.is_exact})
+    elif plan.is_exact:
+        typer.echo(f"{into} would do {plan.count:,} micro-batches with {plan.records:,} commands, as the journal says")
+    else:
+        typer.echo(f"there is no whole journal: {into} would take all commands in the order of their timestamps")
+
+
+def _tell_summary(summary: rebuilding.Summary, into: str, *, took_s: float, as_json: bool) -> None:
+    if as_json:
+        changing.print_line(
+            {"into": into, "rows": summary.rows, "outcomes": dict(summary.counts), "events": summary.events}
+            | {"exact": summary.is_exact, "uncovered": summary.uncovered, "took_s": round(took_s, 3)}
+        )
+        return
+    told = ", ".join(f"{count:,} {what}" for what, count in summary.counts.items()) or "nothing to do"
+    typer.echo(f"{into}: {told}; {summary.events:,} events ({took_s:.1f} s)")
+    if not summary.is_exact:
+        typer.echo(
+            "There is no whole journal, so the order is that of the timestamps, then of topic, partition and offset; "
+            "that the rows are those of the live database is not promised",
+            err=True,
+        )
+    if summary.uncovered:
+        typer.echo(
+            f"{summary.uncovered:,} commands are named by no row of the journal, and were left out; "
+            "that the rows are those of the live database is not promised",
+            err=True,
+        )
+
+
+def _prefix(outbound: str, settings: config.Settings) -> str:
+    from allocation import config  # noqa: PLC0415 - see above
+
+    prefix = outbound.removeprefix("prefix ").strip()
+    config.load(**(settings.model_dump() | {"topic_prefix": prefix}))
+    if not prefix:
+        raise typer.BadParameter("give a prefix for the names of the topics, or suppressed", param_hint="--outbound")
+    return prefix

@@ -1,0 +1,163 @@
+"""A rebuild of a real installation: from its topics into another schema, compared by SQL, and swapped in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sqlalchemy
+
+from allocation import bootstrap
+from allocation.adapters.kafka import clients as kafka
+from allocation.adapters.kafka import log_reader
+from allocation.adapters.postgres import tables
+from allocation.bootstrap import rebuilding
+from allocation.service_layer.operations import audit, parked
+from allocation.service_layer.operations.replay import ports
+from tests import kafka_logs
+from tests.integration import settled
+
+if TYPE_CHECKING:
+    from allocation import config
+    from allocation.service_layer.operations.replay import rebuilding as operation
+
+NOTE = audit.Note("jane", "the live one was damaged")
+BUSINESS = (tables.products, tables.batches, tables.order_lines)
+
+STOCK: list[settled.Given] = [
+    ("CreateBatch", {"ref": "early", "sku": "CHAIR", "qty": 10, "eta": None}, "stock-1"),
+    ("CreateBatch", {"ref": "late", "sku": "CHAIR", "qty": 4, "eta": None}, "stock-2"),
+]
+ORDERS: list[settled.Given] = [
+    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),
+    ("Allocate", {"orderid": "o2", "sku": "CHAIR", "qty": 3}, "order-2"),
+    ("Allocate", {"orderid": "o3", "sku": "CHAIR", "qty": 9}, "order-3"),  # out of stock
+    ("Allocate", {"orderid": "o4", "sku": "CHAIR", "qty": -9}, "order-4"),  # refused
+    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),  # a duplicate
+    ("Allocate", {"orderid": "o5", "sku": "CHAIR", "qty": 1}, "order-1"),  # another's id
+    ("Allocate", {"orderid": "o6", "sku": "LAMP", "qty": 1}, "order-6"),  # waits, and is released
+    ("Allocate", {"orderid": "o7", "sku": "NEVER", "qty": 1}, "order-7"),  # waits, and expires
+    ("Allocate", {"orderid": "o8", "sku": "TABLE", "qty": 1}, "order-8"),  # waits, and is discarded
+]
+LATER: list[settled.Given] = [
+    ("ChangeBatchQuantity", {"batchref": "early", "qty": 5, "sku": "CHAIR"}, "shrink"),
+    ("CreateBatch", {"ref": "lamps", "sku": "LAMP", "qty": 2, "eta": None}, "stock-3"),
+]
+
+
+@pytest.fixture
+def filled(initialised: config.Settings) -> config.Settings:
+    """An installation at rest in which timers and an operator have decided, and one command still waits."""
+    patient = initialised.model_copy(update={"grace_s": 600.0})
+    with settled.running(patient):
+        settled.send(patient, STOCK)
+        settled.wait_until_settled(patient, seen=2)
+        settled.send(patient, ORDERS)
+        settled.wait_until_settled(patient, seen=11, parked=3)
+        settled.send(patient, LATER)
+        settled.wait_until_settled(patient, seen=13, parked=2)
+        _discard(patient, "sku:TABLE")
+    _expire(patient)
+    with settled.running(patient):
+        settled.wait_until_settled(patient, seen=13)
+        settled.send(patient, [("Allocate", {"orderid": "o9", "sku": "SOFA", "qty": 1}, "order-9")])  # waits
+        settled.wait_until_settled(patient, seen=14, parked=1)
+    return patient
+
+
+def _discard(settings: config.Settings, queue: str) -> None:
+    with bootstrap.parked_commands(settings) as operator:
+        found = operator.find(parked.Filter(queues=[queue]))
+        operator.discard([one.parked for one in found], audit.Note("jane", "never meant"))
+
+
+def _expire(settings: config.Settings) -> None:
+    execute(settings, "UPDATE parked SET expires_at = now()")
+
+
+def rebuild(settings: config.Settings, **wish: Any) -> operation.Summary:
+    with rebuilding.rebuilder(settings, rebuilding.Wish(**wish)) as rebuilder:
+        return rebuilder.run(rebuilder.plan(_ignore), _ignore)
+
+
+def differences(settings: config.Settings, schema: str) -> list[str]:
+    found = rebuilding.compare_rebuilt(settings, schema, database_url=None, keep=10, on_progress=_ignore)
+    return [str(one) for one in found.differences]
+
+
+def promote(settings: config.Settings, schema: str) -> str:
+    return rebuilding.promote_rebuilt(settings, schema, NOTE, dry_run=False).old
+
+
+def rows(settings: config.Settings, schema: str) -> dict[str, list[Any]]:
+    with bootstrap.database(settings) as engine, engine.connect() as connection:
+        connection.exec_driver_sql(f"SET search_path = {schema}")
+        return {table.name: list(connection.execute(table.select().order_by(*table.primary_key))) for table in BUSINESS}
+
+
+def execute(settings: config.Settings, *statements: str) -> None:
+    with bootstrap.database(settings) as engine, engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def column(settings: config.Settings, query: str) -> list[Any]:
+    with bootstrap.database(settings) as engine, engine.connect() as connection:
+        return list(connection.scalars(sqlalchemy.text(query)))
+
+
+def announced(settings: config.Settings, topic: str) -> list[Any]:
+    """What is on a topic, by key: everything but the place."""
+    found = log_reader.LogReader(kafka.ClientConfig(settings.kafka_bootstrap_servers, {})).read([topic])
+    return sorted((one.key, one.value, one.headers) for one in found)
+
+
+def _ignore(_what: str, _done: int, _total: int) -> None:
+    pass
+
+
+def test_a_rebuild_gives_the_live_rows_each_time_and_takes_their_place(filled: config.Settings) -> None:
+    summary = rebuild(filled, into="first")
+    assert summary.is_exact
+    assert summary.counts == {
+        "handled": 7, "duplicate": 1, "refused": 2, "waited": 4, "released": 1, "expired": 1, "discarded": 1,
+    }  # fmt: skip
+    assert (summary.uncovered, rows(filled, "first")) == (0, rows(filled, "public"))
+    assert rows(filled, "first")["products"] != []
+    prefix = f"{kafka_logs.a_name()}."
+    rebuild(filled, into="second", outbound_prefix=prefix)
+    assert rows(filled, "second") == rows(filled, "public")
+    assert column(filled, "SELECT count(*) FROM first.outbox UNION ALL SELECT count(*) FROM second.outbox") == [0, 0]
+    for topic in ("line_allocated", "line_deallocated", "out_of_stock"):
+        assert announced(filled, f"{prefix}{filled.topic_prefix}{topic}") == announced(
+            filled, filled.topic_prefix + topic
+        )
+
+    execute(
+        filled,
+        "UPDATE batches SET purchased = 99 WHERE reference = 'late'",
+        "DELETE FROM order_lines WHERE sku = 'CHAIR'",
+    )
+    assert differences(filled, "first") == [
+        "batch late: live purchased 99; rebuilt purchased 4",
+        "order o1, 3 of CHAIR: live is not there; rebuilt batchref early, place 0",
+        "order o2, 3 of CHAIR: live is not there; rebuilt batchref late, place 0",
+    ]
+    with settled.running(filled):
+        settled.send(filled, [("Allocate", {"orderid": "o10", "sku": "LAMP", "qty": 1}, "order-10")])
+        settled.wait_until_settled(filled, seen=15, parked=1)
+        with pytest.raises(ports.CannotReplay, match=r"in use: .*relay-0"):
+            promote(filled, "first")
+    with pytest.raises(ports.CannotReplay, match="1 micro-batches that first has not"):
+        promote(filled, "first")
+    assert rebuild(filled, into="first").counts == {"handled": 1}
+
+    rebuilt, live = rows(filled, "first"), rows(filled, "public")
+    old = promote(filled, "first")
+    assert (rows(filled, "public"), rows(filled, old)) == (rebuilt, live)
+    assert column(filled, "SELECT what FROM audit ORDER BY id") == ["parked.discarded", "replay.promoted"]
+    with settled.running(filled):
+        settled.send(filled, [("CreateBatch", {"ref": "sofas", "sku": "SOFA", "qty": 1, "eta": None}, "stock-4")])
+        settled.wait_until_settled(filled, seen=16)
+    with bootstrap.verification(filled) as verification:
+        assert verification.run(keep=5, on_progress=_ignore).findings == []
