@@ -24,5 +24,7 @@ RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl
 USER 10001
 # All interfaces of the container; what is published outside is up to whoever runs it.
 ENV ALLOCATION_HTTP_HOST=0.0.0.0
-EXPOSE 5005
+# Health and metrics of worker, relay and bridge; three of them in one container (`run`) take this and the next two.
+ENV ALLOCATION_HEALTH_PORT=5006
+EXPOSE 5005 5006
 ENTRYPOINT ["allocation"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,8 @@ import pytest
 import sqlalchemy
 
 from allocation import bootstrap, config
-from allocation.service_layer import topics
+from allocation.devstack import ports
+from allocation.service_layer import brakes, topics
 from tests import waiting
 from tests.e2e import parts
 from tests.integration import settled
@@ -122,19 +125,67 @@ def test_batches_of_one_are_batches(installation: config.Settings) -> None:
     assert sizes == [1] * 4
 
 
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Return status and body of what the part on this port says."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+
+def has_problems(port: int, *names: str) -> Callable[[], bool]:
+    def is_true() -> bool:
+        status, body = ask(port, "/readyz")
+        return set(json.loads(body)["problems"]) == set(names) and status == (503 if names else 200)
+
+    return is_true
+
+
 def test_a_database_that_was_away_is_waited_for_without_giving_up_the_partitions(
     breakable_stack: devstack.Stack, installation: config.Settings
 ) -> None:
+    (port,) = ports.pick(1)
     send_batch(installation)
-    with parts.running("worker", installation) as worker:
+    with parts.running("worker", installation.model_copy(update={"health_port": port})) as worker:
         worker.logged("worker.batch")
+        waiting.wait_until(has_problems(port), deadline_s=10)
         breakable_stack.postgres.kill()
         send_lines(installation, "o1")
         worker.logged("worker.retrying")
+        waiting.wait_until(has_problems(port, "database", "work"), deadline_s=10)
+        assert ask(port, "/healthz") == (200, "OK")
         breakable_stack.start()
         waiting.wait_until(has_orders(installation, "o1"), deadline_s=30)
+        waiting.wait_until(has_problems(port), deadline_s=10)
+        send_rubbish(installation, messages=brakes.WINDOW)
+        waiting.wait_until(has_problems(port, "circuit"), deadline_s=30)
+        assert_metrics_tell(ask(port, "/metrics")[1], topic=f"{installation.topic_prefix}allocate")
         worker.stop()
     assert sum("worker.assigned" in line for line in worker.said) == 1
+
+
+def send_rubbish(settings: config.Settings, *, messages: int) -> None:
+    producer = confluent_kafka.Producer({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    for _ in range(messages):
+        producer.produce(f"{settings.topic_prefix}allocate", b"rubbish", partition=0)
+    producer.flush()
+
+
+def assert_metrics_tell(text: str, *, topic: str) -> None:
+    """Compare them with what was sent: a batch, a line, and a window of rubbish."""
+    place = f'messaging_destination_name="{topic}",messaging_destination_partition_id="0"'
+    for line in (
+        f'messaging_client_consumed_messages_total{{messaging_destination_name="{topic}"}} {brakes.WINDOW + 1}.0',
+        f'allocation_commands_total{{outcome="refused"}} {brakes.WINDOW}.0',
+        'allocation_commands_total{outcome="handled"} 2.0',
+        "allocation_events_total 1.0",
+        'allocation_ready{check="circuit"} 0.0',
+        'allocation_ready{check="database"} 1.0',
+        'allocation_partitions{state="assigned"} 6.0',
+        f"allocation_consumer_lag_messages{{{place}}} 0.0",
+        f"allocation_consumer_lag_seconds{{{place}}} 0.0",
+    ):
+        assert line in text.splitlines()
 
 
 def test_nothing_that_lies_on_a_topic_ends_the_worker(installation: config.Settings) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from allocation.adapters.avro import serde as avro
-from allocation.service_layer import envelopes, messages, topics
+from allocation.service_layer import envelopes, messages, signals, topics
 from allocation.service_layer.bridging import inbound, intake, outbound
 from tests.fakes import bridging as fakes
 
@@ -36,13 +36,20 @@ def an_intake() -> intake.Intake:
     return intake.Intake(topics=NAMES, envelopes=wrapping, now=lambda: datetime(2026, 1, 2, tzinfo=UTC))
 
 
-def an_inbound(redis: fakes.FakeRedis, kafka: fakes.FakeKafka, lease: fakes.FakeLease) -> inbound.Inbound:
+def an_inbound(
+    redis: fakes.FakeRedis,
+    kafka: fakes.FakeKafka,
+    lease: fakes.FakeLease,
+    *,
+    signals: signals.Signals = signals.SILENT,
+) -> inbound.Inbound:
     wrapping = an_intake()
     return inbound.Inbound(
         intake=wrapping,
         subscribe=lambda: redis.subscribe(*wrapping.channels),
         forwarder=fakes.FakeForwarder(kafka),
         lease=lease,
+        signals=signals,
     )
 
 
@@ -52,6 +59,7 @@ def an_outbound(
     positions: fakes.FakePositions,
     *,
     record_name: str = "LineAllocated",
+    signals: signals.Signals = signals.SILENT,
 ) -> outbound.Outbound:
     return outbound.Outbound(
         route=outbound.Route(reader="redis", topic=NAMES.events[record_name], record_name=record_name),
@@ -59,6 +67,7 @@ def an_outbound(
         deserializer=a_serde(),
         sink=sink,
         positions=positions,
+        signals=signals,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 import structlog.testing
 
 from allocation.service_layer import ports as outside
+from allocation.service_layer import signals
 from allocation.service_layer.relaying import duty, passes, ports
 from tests.fakes import relaying as fakes
 
@@ -29,6 +30,7 @@ class Story:
     connections: int = 0
     waits: int = 0
     lease_s: float = 60
+    signals: signals.Signals = signals.SILENT
 
     def wait(self, timeout_s: float) -> bool:
         del timeout_s
@@ -49,7 +51,7 @@ class Story:
     def run(self) -> list[str]:
         """Run until the script is over; return what was logged."""
         with structlog.testing.capture_logs() as lines:
-            duty.Duty(shard=0, connect=self.connect, lease_s=self.lease_s).run(self.stopping)
+            duty.Duty(shard=0, connect=self.connect, lease_s=self.lease_s, signals=self.signals).run(self.stopping)
         return [line["event"] for line in lines]
 
 

@@ -95,7 +95,10 @@ class Scene:
             processor=self.processor,
             policy=policy or failure_policy.FailurePolicy(self.processor, max_retries=0),
             grace=grace.Grace(
-                room=fakes.FakeWaitingRoom(self.database), ends=lambda: self.ends_known, processor=self.processor
+                room=fakes.FakeWaitingRoom(self.database),
+                ends=lambda: self.ends_known,
+                processor=self.processor,
+                policy=failure_policy.FailurePolicy(self.processor, max_retries=0),
             ),
             brakes=brakes.Brakes(
                 circuit=brakes.Circuit(limit=0.5),
@@ -332,3 +335,62 @@ def test_what_was_more_than_one_transaction_may_take_is_tried_again_in_smaller_o
     assert sizes[:3] == [8, 4, 2]
     assert scene.consumer.committed == list(range(8))
     assert scene.consumer.placed_again == 0
+
+
+def problems(scene: Scene) -> dict[str, str]:
+    return {item: said.problem for item, said in scene.standing.items().items() if said.problem is not None}
+
+
+def test_a_worker_to_which_nothing_happens_says_that_all_is_well(scene: Scene) -> None:
+    scene.run()
+    assert {item: said.state for item, said in scene.standing.items().items()} == {
+        "work": "ok",
+        "assignment": "3 partitions",
+        "partitions": "ok",
+        "circuit": "ok",
+        "outbox limit": "ok",
+    }
+    assert problems(scene) == {}
+
+
+def test_what_a_worker_waits_for_is_said_until_it_has_succeeded(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.database.failures = [ports.DependencyDown("no database")]
+    said: list[dict[str, str]] = []
+    scene.consumer.on_pause = lambda: said.append(problems(scene))
+    scene.run()
+    assert said == [{"work": "no database"}]
+    assert problems(scene) == {}
+
+
+def test_a_worker_that_is_braked_says_why(scene: Scene) -> None:
+    scene.consumer.arriving.append([builders.a_record(None, offset=offset) for offset in range(brakes.WINDOW)])
+    scene.consumer.on_pause = scene.stopping.set
+    scene.run()
+    assert problems(scene).keys() == {"circuit"}
+    assert "most of the last 1000 messages were refused" in problems(scene)["circuit"]
+
+
+def test_partitions_of_which_nothing_is_taken_are_named(scene: Scene) -> None:
+    scene.consumer.assigned = 0
+    scene.consumer.held = ("allocate/1", "allocate/2")
+    scene.run()
+    assert problems(scene).keys() == {"assignment"}
+    assert scene.standing.items()["partitions"].state == "held until others have caught up: allocate/1, allocate/2"
+    scene.stopping.clear()
+    scene.consumer.problems = {"allocate/0": "the topic was re-created"}
+    scene.run()
+    assert problems(scene)["partitions"] == "allocate/0 is set aside: the topic was re-created"
+
+
+def test_a_batch_of_one_is_told_by_its_ids_and_a_larger_one_by_its_place(
+    scene: Scene, logged: list[structlog.types.EventDict]
+) -> None:
+    [alone] = [a_record(commands.CreateBatch("b1", "LAMP", 1), 0)]
+    headers = ((messages.CE_ID, b"c1"), (messages.TRACEPARENT, b"00-\xff"))
+    scene.consumer.arriving.append([alone._replace(headers=headers)])
+    scene.consumer.arriving.append([a_record(commands.Allocate(f"o{n}", "LAMP", 1), n) for n in (1, 2)])
+    scene.run()
+    one, two = [line for line in logged if line["event"] == "worker.batch"]
+    assert (one["first"], one["message_id"], one["traceparent"]) == ("create_batch/0/0", "c1", "00-\ufffd")
+    assert (two["first"], two["last"], "message_id" in two) == ("allocate/0/1", "allocate/0/2", False)

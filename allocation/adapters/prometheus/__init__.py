@@ -1,1 +1,1 @@
-"""Metrics in the Prometheus format; nothing else imports prometheus-client."""
+"""Metrics in the Prometheus format: described, counted from what the parts say, looked up at each scrape."""

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 # In the order of their start. They are stopped the other way round, stage by stage: first the ways in, and the API
 # can still answer its last callers; then what works on what has come in.
-_STAGES = (("relay", "worker"), ("bridge", "api"))
+_STAGES = (("relay", "worker", "maintenance"), ("bridge", "api"))
+
+# From the one that is set upwards.
+_HEALTH_PORTS = ("worker", "relay", "bridge")
 
 # How soon the death of a part is noticed.
 _POLL_INTERVAL_S = 0.1
@@ -55,7 +58,10 @@ def run(settings: config.Settings) -> int:
     """Run all parts until SIGTERM or Ctrl-C; return the exit code."""
     with membership.held_name(settings.consumer_group) as name:
         environment = {**os.environ, "ALLOCATION_CONSUMER_INSTANCE_ID": settings.consumer_instance_id or name}
-        stages = [[Part(part, _command(part), environment) for part in stage] for stage in _STAGES]
+        stages = [
+            [Part(part, _command(part), environment | health_port(part, settings)) for part in stage]
+            for stage in _STAGES
+        ]
         stop = stopping.on_signal(at_second=functools.partial(_kill, stages))
         return supervise(stages, stop)
 
@@ -144,6 +150,13 @@ Stages = Sequence[Sequence[Part]]
 def _command(part: str) -> tuple[str, ...]:
     # -P: a folder in the working directory that is called like the package is not the package.
     return (sys.executable, "-P", "-m", "allocation", part)
+
+
+def health_port(part: str, settings: config.Settings) -> dict[str, str]:
+    """Return a port of its own for each part that serves its health: they share one host."""
+    if part not in _HEALTH_PORTS or not settings.health_port:
+        return {}
+    return {"ALLOCATION_HEALTH_PORT": str(settings.health_port + _HEALTH_PORTS.index(part))}
 
 
 def _stop(stages: Stages) -> bool:
