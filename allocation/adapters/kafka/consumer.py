@@ -74,9 +74,8 @@ class GroupConsumer:
         membership = _membership(protocol, instance_id, session_timeout_ms)
         settings = {"group.id": group, "enable.partition.eof": True, "fetch.wait.max.ms": _FETCH_WAIT_MS}
         self._consumer = confluent_kafka.Consumer(config.consumer(**settings, **membership))
-        self._consumer.subscribe(
-            list(names), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
-        )
+        self._names = list(names)
+        self._subscribe()
 
     def poll(self, max_records: int, *, timeout_s: float) -> Sequence[messages.Record]:
         """Return what has arrived, waiting for a first record at most this long: one in quiet times, many in a backlog.
@@ -151,6 +150,11 @@ class GroupConsumer:
     def close(self) -> None:
         """Leave the group, so that others take over at once (a static member keeps its place)."""
         self._consumer.close()
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            self._names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
 
     def _records(self, fetched: Iterable[Any]) -> list[messages.Record]:
         records = []
@@ -270,14 +274,20 @@ class GroupConsumer:
         self._resume(passed)
 
     def _go_on_where_decided(self) -> None:
-        """Take up again what was set aside and an operator has decided on since."""
+        """Join the group anew once an operator has decided on what was set aside: then all is placed anew.
+
+        The client does not let go back in a partition whose topic was deleted under it.
+        """
         self._undecided_until = time.monotonic() + _DECIDED_INTERVAL_S
-        for key, where in self._places.decided(sorted(self._diverged)).items():
-            del self._diverged[key]
-            self._consumer.seek(confluent_kafka.TopicPartition(*key, where.offset))
-            self._take_place(key, where)
-            self._resume([key])
-            log.info("worker.partition_goes_on", topic=key.topic, partition=key.partition, offset=where.offset)
+        decided = self._places.decided(sorted(self._diverged))
+        if decided:
+            log.info(
+                "worker.partitions_decided", at={f"{key.topic}/{key.partition}": decided[key].offset for key in decided}
+            )
+            for key in decided:
+                self._forget(key)
+            self._consumer.unsubscribe()
+            self._subscribe()
 
     def _may_begin(self, key: Key, after: Mapping[messages.LogPartition, int]) -> bool:
         """Tell whether the others are passed; one of another topic that is set aside holds up nothing."""
