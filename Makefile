@@ -81,11 +81,12 @@ compose-test: install compose-up  ## Tell the story to that system from outside,
 coverage: install  ## Branch coverage of domain and service layer by their own tests
 	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report=term-missing
 
-lint: install  ## Ruff, mypy and the layers
+lint: install  ## Ruff, mypy, the layers, and the schemas against what was released
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/allocation schemas check
 
 format: install  ## Format the code
 	$(BIN)/ruff format .

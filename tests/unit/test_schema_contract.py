@@ -95,6 +95,28 @@ def test_what_breaks_somebody_is_refused_with_the_field_and_the_direction(
         assert re.search(told, one.text)
 
 
+@pytest.mark.parametrize(
+    "definition",
+    [
+        a_schema(*BATCH, ("colour", ["string", "null"])),
+        a_schema(*BATCH, ("colour", ["null", "string"])).replace('"default": null}]', '"default": "red"}]'),
+    ],
+    ids=["null", "text"],
+)
+def test_a_default_that_is_not_of_the_first_type_is_refused(definition: str) -> None:
+    (found,) = breaches(old=a_schema(*BATCH), new=definition)
+    assert (found.field, found.text.partition(";")[0]) == (
+        "colour",
+        "its default must be of the first type of its union",
+    )
+
+
+def test_a_default_that_is_of_no_type_of_the_field_is_refused() -> None:
+    definition = json.loads(a_schema(*BATCH))
+    definition["fields"][1]["default"] = "many"
+    assert "Default value <many>" in breaches(old=a_schema(*BATCH), new=json.dumps(definition))[0].text
+
+
 def test_a_logical_type_is_looked_for_within_types() -> None:
     def of_items(items: Any) -> str:
         return a_schema(

@@ -6,9 +6,11 @@ readers with generated classes find nothing, and another logical type, which mak
 
 from __future__ import annotations
 
+import json
 from itertools import chain
 from typing import TYPE_CHECKING, TypeGuard
 
+import fastavro
 from avro import compatibility, errors, schema
 
 from allocation.service_layer.operations import schema_contract
@@ -22,8 +24,8 @@ _COMPATIBLE = compatibility.SchemaCompatibilityType.compatible
 def obstacles(*, reader: str, writer: str) -> tuple[schema_contract.Obstacle, ...]:
     """Return why a reader with the one definition cannot read what was written with the other; none if it can."""
     try:
-        ours, theirs = schema.parse(reader), schema.parse(writer)
-    except errors.AvroException as error:
+        ours, theirs = _parsed(reader), _parsed(writer)
+    except (errors.AvroException, fastavro.schema.SchemaParseException) as error:
         return (schema_contract.Obstacle("", f"it is no Avro schema: {error}"),)
     if not (_is_record(ours) and _is_record(theirs)):
         return (schema_contract.Obstacle("", "it describes no record"),)
@@ -32,6 +34,12 @@ def obstacles(*, reader: str, writer: str) -> tuple[schema_contract.Obstacle, ..
     if whole and not found:  # the library has the last word, also on what is not looked for field by field
         return (schema_contract.Obstacle("", whole),)
     return found
+
+
+def _parsed(definition: str) -> schema.Schema:
+    parsed = schema.parse(definition)
+    fastavro.parse_schema(json.loads(definition))  # looks at defaults, which the other leaves alone
+    return parsed
 
 
 def _is_record(parsed: schema.Schema) -> TypeGuard[schema.RecordSchema]:
@@ -45,6 +53,8 @@ def _of_names(reader: schema.RecordSchema, writer: schema.RecordSchema) -> Itera
 
 def _of_fields(reader: schema.RecordSchema, writer: schema.RecordSchema) -> Iterator[schema_contract.Obstacle]:
     for field in reader.fields:
+        if not _has_fitting_default(field):
+            yield schema_contract.Obstacle(field.name, "its default must be of the first type of its union")
         written = compatibility.lookup_writer_field(writer_schema=writer, reader_field=field)
         if written is None:
             if not field.has_default:
@@ -53,6 +63,13 @@ def _of_fields(reader: schema.RecordSchema, writer: schema.RecordSchema) -> Iter
         text = _result(field.type, written.type) or _of_logical_types(field.type, written.type)
         if text:
             yield schema_contract.Obstacle(field.name, text)
+
+
+def _has_fitting_default(field: schema.Field) -> bool:
+    """Tell whether a null default goes with a union that begins with null; Java's readers refuse any other."""
+    if not (field.has_default and isinstance(field.type, schema.UnionSchema)):
+        return True
+    return bool((field.default is None) == (field.type.schemas[0].type == "null"))
 
 
 def _result(reader: schema.Schema, writer: schema.Schema) -> str:

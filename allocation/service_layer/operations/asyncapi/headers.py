@@ -56,6 +56,7 @@ def of_dead_letter() -> Schema:
     }
     at_times = {
         "dead_letter_class": _text("The class of an unexpected error."),
+        "dead_letter_stack": _text("Where in the code that was."),
         "dead_letter_time": {**_text("When it was refused."), "format": "date-time"},
     }
     return {"type": "object", "required": list(always), "properties": {**always, **at_times}}
