@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         rewinder,
         skipper,
     )
+    from allocation.bootstrap.restoring import restorer
     from allocation.bootstrap.serving import Api, api
 
 _HOMES = {
@@ -65,6 +66,7 @@ _HOMES = {
     "relay_shards": "relaying",
     "replay_planner": "replaying",
     "resender": "replaying",
+    "restorer": "restoring",
     "rewinder": "replaying",
     "schema_breaches": "contracting",
     "schema_contracts": "contracting",
@@ -109,6 +111,7 @@ __all__ = [
     "relay_shards",
     "replay_planner",
     "resender",
+    "restorer",
     "rewinder",
     "schema_breaches",
     "schema_contracts",

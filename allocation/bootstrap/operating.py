@@ -18,7 +18,7 @@ from allocation.adapters.postgres import figures as postgres_figures
 from allocation.adapters.postgres import schema, snapshot
 from allocation.adapters.redis import connections as redis_connections
 from allocation.service_layer import envelopes, ports, reading, topics
-from allocation.service_layer.operations import producing, status, tailing
+from allocation.service_layer.operations import history_making, history_sources, producing, status, tailing
 from allocation.service_layer.operations.verify import events as verified_events
 from allocation.service_layer.operations.verify import verification as verify
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from allocation import config
+    from allocation.service_layer.operations.verify import ports as verify_ports
 
 from allocation.bootstrap import connections
 
@@ -44,6 +45,24 @@ def verification(settings: config.Settings) -> Iterator[verify.Verification]:
             topics=names,
             messages=reading.MessageReader(topics=names, deserializer=avro_serde),
             events=verified_events.EventReader(topics=names, deserializer=avro_serde),
+        )
+
+
+@contextlib.contextmanager
+def history(settings: config.Settings, on_progress: verify_ports.Progress) -> Iterator[history_making.HistoryMaker]:
+    """Open what tells the history of an order, sku or batch, with Kafka and the registry alone."""
+    names = connections.topic_names(settings)
+    clients = connections.kafka_clients(settings)
+    with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
+        deserializer = avro.AvroSerde(ids={}, lookup=registry.definition)
+        sources = history_sources.Sources(
+            logs=whole_logs.WholeLogs(clients),
+            topics=names,
+            reader=reading.MessageReader(topics=names, deserializer=deserializer),
+            on_progress=on_progress,
+        )
+        yield history_making.HistoryMaker(
+            sources, events=verified_events.EventReader(topics=names, deserializer=deserializer)
         )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from allocation import config
 
-PARTS = {"relay", "worker", "bridge", "api"}
+PARTS = {"relay", "worker", "maintenance", "bridge", "api"}
 
 
 class Running:
@@ -101,7 +101,7 @@ def test_it_does_the_whole_work_restarts_what_dies_and_stops_cleanly(initialised
         found = status(initialised)
         assert (found["ok"], found["lag"], found["outbox"]["rows"]) == (True, 0, 0)
         assert [(member["name"], member["partitions"]) for member in found["members"]] == [(worker["instance"], 18)]
-        assert found["owners"].keys() == {"relay-0", "bridge"}
+        assert found["owners"].keys() == {"relay-0", "bridge", "maintenance"}
 
         os.kill(running.pids["worker"], signal.SIGKILL)
         assert running.supervisor.logged("run.part_died")["part"] == "worker"

@@ -174,6 +174,13 @@ def test_the_command_says_by_its_exit_code_whether_all_agree(filled: config.Sett
         assert answer["checks"]["lines"]["findings"] == 1
         assert answer["findings"][0]["subject"] == "order o1, 3 of CHAIR"
 
+    at_once = {f"ALLOCATION_{name}_RETENTION_DAYS": "1e-9" for name in ("INBOX", "JOURNAL", "AUDIT")}
+    with settled.copied(filled) as pruned:
+        line = command_line.CommandLine(pruned)
+        done = line.run("maintenance", "--once", "--json", **at_once)
+        assert {one["table"]: one["rows"] for one in map(json.loads, done.stdout.splitlines())}["inbox"] == 7
+        assert "Commands, database and topics agree" in line.run("verify").stdout
+
     nowhere = filled.model_copy(update={"database_url": "postgresql+psycopg2://allocation@127.0.0.1:1/allocation"})
     unknown = command_line.CommandLine(nowhere).run("verify")
     assert (unknown.returncode, unknown.stdout) == (2, "")

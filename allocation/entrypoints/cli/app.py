@@ -25,6 +25,7 @@ from allocation.entrypoints.cli import (
     schemas,
     services,
     setup,
+    showing,
     stack,
     status,
     tailing,
@@ -92,6 +93,7 @@ app.add_typer(parked.outbox, name="outbox", rich_help_panel=_OPERATION)
 app.add_typer(replay.app, name="replay", rich_help_panel=_OPERATION)
 app.add_typer(positions.app, name="position", rich_help_panel=_OPERATION)
 app.command(rich_help_panel=_OPERATION)(auditing.audit)
+app.add_typer(showing.app, name="show", rich_help_panel=_OPERATION)
 
 
 def main() -> None:

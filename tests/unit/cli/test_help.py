@@ -14,6 +14,7 @@ PARTS = (
     *("dlq", "dlq list", "dlq show", "dlq redrive", "dlq discard", "outbox", "outbox list", "outbox release"),
     *("parked", "parked list", "parked show", "parked release", "parked discard"),
     *("schemas", "schemas check", "schemas register", "schemas diff", "asyncapi", "openapi"),
+    *("maintenance", "audit", "show", "show order", "show sku", "show batch"),
     *("produce", "produce create-batch", "produce allocate", "produce change-batch-quantity"),
 )
 # What takes longer to load than all the rest; none of it is needed to say what there is.

@@ -122,6 +122,7 @@ class World:
         content = {
             "number": row.number,
             "handled_at": self.time.isoformat(),
+            "version": "1",
             "entries": [list(entry) for entry in entries],
         }
         self.send(messages.OutboxMessage(NAMES.journal, b"%d" % row.number, json.dumps(content).encode(), ()))
