@@ -10,7 +10,7 @@ from allocation.entrypoints.cli import starting
 
 
 def run() -> None:
-    """Run worker, relay, bridge and API together, for small installations.
+    """Run worker, relay, bridge, API and maintenance together, for small installations.
 
     Each is a process of its own that is started again when it dies. SIGTERM or Ctrl-C stops them in
     order, a second one at once. A part that rejects the settings (exit code 2) stops all.
