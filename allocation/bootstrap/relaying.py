@@ -27,7 +27,7 @@ def create_relay_shards(settings: config.Settings, database: sqlalchemy.Engine, 
     setting_up.create_shards(
         postgres_relay_shards.RelayShards(database),
         count=count,
-        open_log=lambda *, shard, database_id: _relay_log(settings, shard=shard, database_id=database_id),
+        open_log=lambda *, shard, database_id: relay_log(settings, shard=shard, database_id=database_id),
     )
 
 
@@ -62,13 +62,14 @@ def _relay_desk(settings: config.Settings, *, shard: int, owner: str) -> Iterato
             lease=leases.Lease(engine, name=f"relay-{shard}", duration_s=settings.relay_lease_s, owner=owner),
             outbox=outbox,
             hints=listener,
-            open_log=lambda: _relay_log(settings, shard=shard, database_id=database_id),
+            open_log=lambda: relay_log(settings, shard=shard, database_id=database_id),
         )
 
 
-def _relay_log(
+def relay_log(
     settings: config.Settings, *, shard: int, database_id: str
 ) -> contextlib.AbstractContextManager[relay_transaction.RelayTransactions]:
+    """Open the Kafka side of a shard; every other relay of it is fenced off."""
     return relay_transaction.open_log(
         connections.kafka_clients(settings),
         topic=connections.topic_names(settings).relay_checkpoint,

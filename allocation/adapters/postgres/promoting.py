@@ -10,27 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from allocation.adapters.postgres import audit_rows, engine, rebuilding, tables
+from allocation.adapters.postgres import audit_rows, engine, occupancy, rebuilding, tables
 from allocation.service_layer.operations import audit
 from allocation.service_layer.operations.replay import ports
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import sqlalchemy
 
 # Nobody may begin to work on the old tables while the new ones take their place.
 _LOCK = "LOCK TABLE positions, outbox, journal, instance, relay_shards, leases IN ACCESS EXCLUSIVE MODE"
-_AT_WORK = """
-SELECT format('process %s at %s, since %s', pid, coalesce(host(client_addr), 'this machine'),
-    to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS'))
-FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'allocation'
-    AND backend_type = 'client backend'
-"""
-_LEASES = (
-    "SELECT format('%s (%s)', name, owner) FROM leases WHERE expires_at > clock_timestamp() AND name <> 'maintenance'"
-)
 _UNSENT = "SELECT count(*), count(quarantined) FROM outbox"
 _NEWER = """
 SELECT count(*) FROM journal AS live WHERE number > (SELECT coalesce(max(number), 0) FROM {new}.journal)
@@ -102,11 +90,7 @@ def promote(database: sqlalchemy.Engine, new: str, note: audit.Note, *, dry_run:
 
 
 def _check(cursor: Any, new: str) -> None:
-    at_work = [*_column(cursor, _LEASES), *_column(cursor, _AT_WORK)]
-    if at_work:
-        raise ports.CannotReplay(
-            f"the database is in use: {'; '.join(at_work)}. Stop worker, relay, bridge and API first"
-        )
+    occupancy.check_unused(cursor)
     cursor.execute(_UNSENT)
     unsent, quarantined = cursor.fetchone()
     if unsent:
@@ -146,11 +130,6 @@ def _swap(cursor: Any, new: str, promoted: Promoted) -> None:
         cursor.execute(f"ALTER {kind} IF EXISTS {promoted.live}.{name} SET SCHEMA {promoted.old}")
         cursor.execute(f"ALTER {kind} {new}.{name} SET SCHEMA {promoted.live}")
     cursor.execute(f"DROP SCHEMA {new}")
-
-
-def _column(cursor: Any, query: str) -> Sequence[str]:
-    cursor.execute(query)
-    return [text for (text,) in cursor.fetchall()]
 
 
 def _one(cursor: Any, query: str, *values: object) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, rebuilding, rewinding, starting, verifying
+from allocation.entrypoints.cli import changing, rebuilding, restoring, rewinding, starting, verifying
 from allocation.entrypoints.cli import replay_options as options
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ app.command()(rewinding.rewind)
 app.command()(rebuilding.rebuild)
 app.command()(rebuilding.compare)
 app.command()(rebuilding.promote)
+app.command()(restoring.restore)
 
 
 @app.command()

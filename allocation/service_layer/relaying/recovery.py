@@ -46,6 +46,7 @@ def _stopped(shard: int, fact: str) -> ports.RelayStopped:
     statement = f"UPDATE relay_shards SET checkpointed = false WHERE shard = {shard}"  # noqa: S608 - for a person to run
     return ports.RelayStopped(
         f"relay shard {shard} stops, since {fact}. Connect the database and the Kafka cluster that belong together. "
+        "If the database was restored from a back-up, run `allocation replay restore`. "
         f"To go on with these two, and send what is in the outbox whether or not it was sent before: {statement}, "
         "then `allocation init`"
     )

@@ -1,0 +1,67 @@
+"""The database that was restored from a back-up: what is in it, and how its new incarnation begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sqlalchemy
+
+from allocation.adapters.postgres import audit_rows, engine, headers, occupancy, rebuilding, tables
+from allocation.service_layer.operations.replay import restoring
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from allocation.service_layer.operations import audit
+    from allocation.service_layer.operations.replay import journal_order
+
+_NEWEST = sqlalchemy.select(sqlalchemy.func.max(tables.journal.c.number))
+
+
+class RestoredDatabase(rebuilding.PostgresTarget):
+    """See `restoring.Database`."""
+
+    def check_unused(self) -> None:
+        """Raise `CannotReplay` while somebody else works with it."""
+        with engine.translated_errors(), self._database.connect() as connection:
+            occupancy.check_unused(connection.connection.cursor())
+
+    def journal(self) -> Mapping[int, journal_order.Row]:
+        """Return the journal's rows by number."""
+        return rebuilding.rows(self._database, besides=())
+
+    def outbox(self) -> Sequence[restoring.Waiting]:
+        """Return what is in the outbox."""
+        table = tables.outbox
+        columns = sqlalchemy.select(table.c.id, table.c.topic, table.c.key, table.c.headers)
+        with engine.translated_errors(), self._database.connect() as connection:
+            return [
+                restoring.Waiting(id_, topic, restoring.identity(topic, key, headers.load(text)))
+                for id_, topic, key, text in connection.execute(columns)
+            ]
+
+    def delete(self, ids: Collection[int]) -> None:
+        """Delete rows of the outbox."""
+        table = tables.outbox
+        with engine.translated_errors(), self._database.begin() as connection:
+            connection.execute(table.delete().where(table.c.id == sqlalchemy.func.any(list(ids))))
+
+    def begin_incarnation(self, entry: audit.Entry) -> None:
+        """Begin a new incarnation, and write that into the audit."""
+        change = tables.instance.update().values(incarnation=sqlalchemy.func.gen_random_uuid())
+        with engine.translated_errors(), self._database.begin() as connection:
+            connection.execute(change)
+            audit_rows.write(connection.connection.cursor(), [entry])
+
+
+def check_is_current(database: sqlalchemy.Engine, *, last_number: int | None) -> None:
+    """Raise `NotInitialised` when the journal's topic, with this last row, is ahead of the database."""
+    if last_number is None:
+        return
+    with engine.translated_errors(), database.connect() as connection:
+        newest = connection.scalar(_NEWEST) or 0
+    if newest < last_number:
+        raise engine.NotInitialised(
+            f"the database is older than its topics: its journal ends with row {newest}, the journal's topic with row "
+            f"{last_number}. If it was restored from a back-up, run `allocation replay restore`"
+        )

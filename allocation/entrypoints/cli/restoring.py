@@ -1,0 +1,34 @@
+"""`allocation replay restore`: let a database that was restored from a back-up catch up."""
+
+from __future__ import annotations
+
+import typer
+
+from allocation.entrypoints.cli import changing, starting, verifying
+
+
+def restore(
+    *,
+    why: changing.Why,
+    who: changing.Who = None,
+    dry_run: changing.DryRun = False,
+    as_json: changing.AsJson = False,
+) -> None:
+    """Do again what a database restored from a back-up lacks, as the journal says, and announce nothing twice.
+
+    Worker, relay, bridge and API must be stopped, and not have been started since the back-up was put back.
+    They refuse to start while this is needed. May be begun again after any error.
+    """
+    from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
+
+    settings, note = starting.settings(), changing.note(why, who)
+    with bootstrap.restorer(settings) as restorer, verifying.progress_bar("{task.description}") as on_progress:
+        done = restorer.run(note, dry_run=dry_run, on_progress=on_progress)
+    if as_json:
+        changing.print_line({**done._asdict(), "dry_run": dry_run})
+    elif not done.rows:
+        typer.echo("the database lacks nothing that the journal tells of")
+    else:
+        verb = "would be done again" if dry_run else "done again"
+        typer.echo(f"{done.rows:,} micro-batches with {done.records:,} commands {verb}")
+        typer.echo(f"{done.known:,} messages are on their topics already, {done.unsent:,} are left to the relay")
