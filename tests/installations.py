@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from allocation.adapters.postgres import headers, inbox, parked, positions, tables
+from allocation.adapters.postgres import headers, inbox, parked_rows, positions, tables
 from allocation.adapters.postgres import unit_of_work as postgres
 from allocation.domain import model
 from allocation.service_layer import envelopes, messages, processing, reading, topics, unit_of_work
@@ -111,7 +111,7 @@ class PostgresInstallation:
 
 _EMPTIED = (
     tables.products, tables.batches, tables.order_lines, tables.inbox, tables.parked, tables.positions, tables.outbox,
-    tables.locks,
+    tables.locks, tables.releases,
 )  # fmt: skip
 
 
@@ -159,8 +159,8 @@ def _inbox(connection: sqlalchemy.Connection) -> dict[messages.MessageId, unit_o
 
 def _all_parked(connection: sqlalchemy.Connection) -> list[tuple[str, str, messages.Message, str]]:
     cursor = _cursor(connection)
-    cursor.execute(f"SELECT {parked._FIELDS} FROM parked ORDER BY id")  # noqa: SLF001 - its own format
-    return [_parked(parked._parked(row)) for row in cursor]  # noqa: SLF001 - likewise
+    cursor.execute(f"SELECT {parked_rows.FIELDS} FROM parked ORDER BY id")
+    return [_parked(parked_rows.load(row)) for row in cursor]
 
 
 def _outbox(connection: sqlalchemy.Connection) -> list[Published]:

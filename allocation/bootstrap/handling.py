@@ -66,16 +66,24 @@ def worker(
             give_up=stopping.is_set,
         )
         with contextlib.closing(consumer):
+            policy = failure_policy.FailurePolicy(processor, max_retries=settings.max_retries)
+            braked = brakes.Brakes(
+                circuit=brakes.Circuit(limit=settings.refusal_limit),
+                outbox_limit=settings.outbox_limit,
+                outbox_rows=room.outbox_rows,
+            )
             yield working.Worker(
                 consumer=consumer,
                 processor=processor,
-                policy=failure_policy.FailurePolicy(processor, max_retries=settings.max_retries),
-                grace=grace.Grace(room=room, ends=lambda: _log_ends(admin, names.create_batch), processor=processor),
-                brakes=brakes.Brakes(
-                    circuit=brakes.Circuit(limit=settings.refusal_limit),
-                    outbox_limit=settings.outbox_limit,
-                    outbox_rows=room.outbox_rows,
+                policy=policy,
+                grace=grace.Grace(
+                    room=room,
+                    ends=lambda: _log_ends(admin, names.create_batch),
+                    processor=processor,
+                    policy=policy,
+                    may_release=lambda: braked.reason is None,
                 ),
+                brakes=braked,
                 batch_size=brakes.BatchSize(settings.batch_size),
                 signals=signals,
             )

@@ -127,7 +127,14 @@ class Envelopes:
         )
 
     def dead_letter(
-        self, message: messages.Message, *, reason: str, error: str, error_class: str = "", time: datetime | None = None
+        self,
+        message: messages.Message,
+        *,
+        reason: str,
+        error: str,
+        error_class: str = "",
+        stack: str = "",
+        time: datetime | None = None,
     ) -> messages.OutboxMessage:
         """Wrap a refused message as it came, with the reason added to its headers.
 
@@ -136,6 +143,7 @@ class Envelopes:
         record = message.record
         more = {
             "dead_letter_class": error_class.encode(),
+            "dead_letter_stack": stack.encode(),
             "dead_letter_time": _rfc3339(time) if time else b"",
             "dead_letter_topic_id": record.topic_id.encode(),
         }

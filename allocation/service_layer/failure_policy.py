@@ -2,22 +2,27 @@
 
 Refusals are outcomes and never come here. `Retryable` passes through, for the worker to try again.
 Anything else is unexpected: the batch is halved until the message that fails stands alone, and that
-one is parked after a few tries, so that one broken message never stops the others.
+one is parked after a few tries, so that one broken message never stops the others. A parked command that
+fails when it is released is known by name: it stays parked, and what released it goes through.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import stamina
 import structlog
 
-from allocation.service_layer import messages, ports, processing
+from allocation.service_layer import draining, failures, messages, ports, processing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from allocation.service_layer import grace
 
 log = structlog.get_logger()
+
+_Done = TypeVar("_Done")
 
 _FIRST_WAIT_S = 0.05
 _LAST_WAIT_S = 1.0  # five tries take less than a session: the worker does not poll meanwhile
@@ -26,10 +31,12 @@ _LAST_WAIT_S = 1.0  # five tries take less than a session: the worker does not p
 class Processing(Protocol):
     """What the policy is applied to."""
 
-    def process(self, records: Sequence[messages.Record]) -> processing.Report:
+    def process(
+        self, records: Sequence[messages.Record], *, failed: Mapping[draining.Culprit, failures.Failure]
+    ) -> processing.Report:
         """Handle all or nothing."""
 
-    def set_aside(self, record: messages.Record, *, error: str) -> processing.Report:
+    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> processing.Report:
         """Park one."""
 
 
@@ -49,45 +56,94 @@ class FailurePolicy:
         """
         return self._process(records, _Passing(conflicts_are_faults))
 
+    def go_through(self, attempt: grace.Attempt) -> processing.Report:
+        """Have parked commands handled; those that fail again and again are left where they are, as poisoned.
+
+        An error that is no parked command's passes through.
+        """
+        passing = _Passing()
+        while True:
+            try:
+                return self._patiently(_is_of_a_parked_one, lambda: attempt(failed=passing.failed))
+            except draining.Failed as last:
+                passing.blame(last)
+
     def _process(self, records: Sequence[messages.Record], passing: _Passing) -> list[processing.Report]:
         try:
-            return [self._processor.process(records)]
+            return [self._processor.process(records, failed=passing.failed)]
         except Exception as error:
             if passing.is_for_caller(error):
                 raise
-            if len(records) == 1:
-                return [self._alone(records[0], error, passing)]
-            middle = len(records) // 2
-            return [*self._process(records[:middle], passing), *self._process(records[middle:], passing)]
+            if isinstance(error, draining.Failed) or len(records) == 1:
+                return self._again(records, error, passing)
+            return self._in_halves(records, passing)
 
-    def _alone(self, record: messages.Record, error: Exception, passing: _Passing) -> processing.Report:
-        where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-        log.warning("worker.message_failed", **where, exc_info=error)
+    def _in_halves(self, records: Sequence[messages.Record], passing: _Passing) -> list[processing.Report]:
+        middle = len(records) // 2
+        return [*self._process(records[:middle], passing), *self._process(records[middle:], passing)]
+
+    def _again(
+        self, records: Sequence[messages.Record], error: Exception, passing: _Passing
+    ) -> list[processing.Report]:
+        """Try what failed a few times more, then do without the one that is to blame."""
+        log.warning("worker.message_failed", **_where(records[0]), records=len(records), exc_info=error)
         try:
-            return self._again(record, passing)
+            return [
+                self._patiently(
+                    lambda error: not passing.is_for_caller(error),
+                    lambda: self._processor.process(records, failed=passing.failed),
+                )
+            ]
+        except draining.Failed as last:
+            passing.blame(last)
+            return self._process(records, passing)
         except Exception as last:
             if passing.is_for_caller(last):
                 raise
-            log.error("worker.message_set_aside", **where, error=sentence(last))  # noqa: TRY400 - its trace was logged above
-            return self._processor.set_aside(record, error=sentence(last))
+            if len(records) > 1:
+                return self._in_halves(records, passing)
+            return [self._set_aside(records[0], last)]
 
-    def _again(self, record: messages.Record, passing: _Passing) -> processing.Report:
+    def _set_aside(self, record: messages.Record, error: Exception) -> processing.Report:
+        failure = failures.of(error)
+        log.error("worker.message_set_aside", **_where(record), error=failure.error, stack=failure.stack)
+        return self._processor.set_aside(record, failure=failure)
+
+    def _patiently(self, may_try_again: Callable[[Exception], bool], attempt: Callable[[], _Done]) -> _Done:
         retrying = stamina.RetryingCaller(
             attempts=self._max_retries + 1, timeout=None, wait_initial=_FIRST_WAIT_S, wait_max=_LAST_WAIT_S
         )
-        return retrying(lambda error: not passing.is_for_caller(error), self._processor.process, [record])
+        return retrying(may_try_again, attempt)
 
 
 class _Passing:
-    """Tells which errors are not the policy's: what is no fault of the message."""
+    """Tells which errors are not the policy's: what is no fault of the message. Knows the parked ones that failed."""
 
-    def __init__(self, conflicts_are_faults: bool) -> None:  # noqa: FBT001 - named where it is made
-        self._retryable = ports.DependencyDown if conflicts_are_faults else ports.Retryable
+    def __init__(self, conflicts_are_faults: bool = False) -> None:  # noqa: FBT001, FBT002 - named where it is made
+        retryable = (ports.DependencyDown, ports.LockedOut) if conflicts_are_faults else (ports.Retryable,)
+        self._not_ours = (processing.LogDiverged, *retryable)
+        self.failed: dict[draining.Culprit, failures.Failure] = {}
 
     def is_for_caller(self, error: Exception) -> bool:
-        return isinstance(error, (self._retryable, processing.LogDiverged))
+        return isinstance(error, self._not_ours)
+
+    def blame(self, error: draining.Failed) -> None:
+        """Remember which parked command is not to be tried again."""
+        self.failed[error.culprit] = error.failure
+        where = _where(error.parked.message.record)
+        log.error(
+            "worker.parked_message_set_aside",
+            **where,
+            queue=error.parked.queue,
+            error=error.failure.error,
+            stack=error.failure.stack,
+            exc_info=error,
+        )
 
 
-def sentence(error: Exception) -> str:
-    """Return an error as text that can be stored, whatever it says."""
-    return messages.sentence(f"{type(error).__name__}: {error}")
+def _is_of_a_parked_one(error: Exception) -> bool:
+    return isinstance(error, draining.Failed)
+
+
+def _where(record: messages.Record) -> dict[str, object]:
+    return {"topic": record.topic, "partition": record.partition, "offset": record.offset}

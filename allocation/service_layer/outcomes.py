@@ -19,11 +19,12 @@ class Duplicate:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It goes to the dead letters; final for this attempt. `error_class` is for people who look for the place."""
+    """It goes to the dead letters; final for this attempt. `error_class` and `stack` help to find the place."""
 
     reason: str
     error: str
     error_class: str = field(default="", compare=False)
+    stack: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class Poisoned:
     """It fails unexpectedly, again and again; parked until an operator releases or discards it."""
 
     error: str
+    error_class: str = field(default="", compare=False)
+    stack: str = field(default="", compare=False)
 
 
 Outcome = Handled | Duplicate | Refused | Waiting | Queued | Poisoned

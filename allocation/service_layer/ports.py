@@ -16,6 +16,10 @@ class Retryable(Exception):
     """Nothing was changed and the same call may succeed later: a conflict, a deadlock, a lost connection."""
 
 
+class LockedOut(Retryable):
+    """Somebody else holds what we need for longer than we wait; never a fault of the message."""
+
+
 class DependencyDown(Retryable):
     """A service that we need does not answer; work pauses until it does."""
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from allocation.service_layer import draining, kill_points, messages, ports, reading, settling, unit_of_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from allocation.service_layer import envelopes
+    from allocation.service_layer import envelopes, failures
+
+    Failed = Mapping[draining.Culprit, failures.Failure]
+
+
+_NONE: Failed = MappingProxyType({})
 
 
 class LogDiverged(Exception):
@@ -55,11 +61,14 @@ class Processor:
         self._envelopes = envelopes
         self._grace = timedelta(seconds=grace_s)
 
-    def process(self, records: Sequence[messages.Record]) -> Report:
-        """Handle these records in this order, all or nothing."""
-        return self._in_order(records, self._reader.read, lambda batch, message: batch.settle(message))
+    def process(self, records: Sequence[messages.Record], *, failed: Failed = _NONE) -> Report:
+        """Handle these records in this order, all or nothing; raises `draining.Failed` when a parked one fails.
 
-    def set_aside(self, record: messages.Record, *, error: str) -> Report:
+        `failed` are parked commands that failed before: they are poisoned when their turn comes.
+        """
+        return self._in_order(records, self._reader.read, lambda batch, message: batch.settle(message), failed)
+
+    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> Report:
         """Park a record that cannot be handled although it should be; what follows it goes on.
 
         One that cannot even be read goes to the dead letters.
@@ -67,16 +76,42 @@ class Processor:
         return self._in_order(
             [record],
             lambda one: read_if_possible(self._reader, one),
-            lambda batch, message: batch.set_aside(message, error),
+            lambda batch, message: batch.set_aside(message, failure),
+            _NONE,
         )
 
-    def expire(self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime) -> Report:
-        """Refuse these commands if their grace ended by then and they still wait; handle what stands behind them."""
+    def expire(
+        self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime, failed: Failed = _NONE
+    ) -> Report:
+        """Refuse these commands if their grace ended by then and they still wait; handle what stands behind them.
+
+        As far as one transaction goes: for the rest of a queue there is `release`. Raises `draining.Failed`.
+        """
+        queues = {parked.queue for parked in overdue}
+        claimed = {parked.id for parked in overdue}
+        terms = draining.Terms(expired_at=expired_at, claimed=claimed, failed=failed)
         with self._begin() as uow:
-            uow.claim([parked.message for parked in overdue])
+            uow.claim([parked.message for parked in overdue], oldest_of=queues)
             batch = self._batch(uow)
-            terms = draining.Terms(expired_at=expired_at, claimed={parked.id for parked in overdue})
-            batch.way_through(terms).run({parked.queue for parked in overdue})
+            batch.go_through(queues, terms)
+            batch.finish()
+            uow.commit()
+        return Report(outcomes=batch.counts, events=batch.events)
+
+    def release(
+        self, queues: Collection[str], creations: Sequence[unit_of_work.ParkedCommand], *, failed: Failed = _NONE
+    ) -> Report:
+        """Go on with the release of queues, as far as one transaction goes; `creations` are first `CreateBatch` there.
+
+        Raises `draining.Failed`.
+        """
+        terms = draining.Terms(claimed={parked.id for parked in creations}, failed=failed)
+        kill_points.reached("worker.before_release")
+        with self._begin() as uow:
+            uow.claim([parked.message for parked in creations], oldest_of=queues)
+            batch = self._batch(uow)
+            way = batch.go_through(queues, terms)
+            uow.release_ended(set(queues) - way.unfinished)
             batch.finish()
             uow.commit()
         return Report(outcomes=batch.counts, events=batch.events)
@@ -99,6 +134,7 @@ class Processor:
         records: Sequence[messages.Record],
         read: Callable[[messages.Record], messages.Message],
         settle: Callable[[settling.MicroBatch, messages.Message], object],
+        failed: Failed,
     ) -> Report:
         with self._begin() as uow:
             positions = uow.positions({record.log for record in records})
@@ -108,7 +144,7 @@ class Processor:
                 return Report(repeated=repeated)
             unsettled = [read(record) for record in fresh]
             uow.claim(unsettled, heads_suffice=True)
-            batch = self._batch(uow)
+            batch = self._batch(uow, failed)
             kill_points.reached("worker.before_handling")
             for message in unsettled:
                 settle(batch, message)
@@ -118,8 +154,8 @@ class Processor:
             uow.commit()
         return Report(outcomes=batch.counts, events=batch.events, repeated=repeated)
 
-    def _batch(self, uow: unit_of_work.MessageUnitOfWork) -> settling.MicroBatch:
-        return settling.MicroBatch(uow, envelopes=self._envelopes, grace=self._grace)
+    def _batch(self, uow: unit_of_work.MessageUnitOfWork, failed: Failed = _NONE) -> settling.MicroBatch:
+        return settling.MicroBatch(uow, envelopes=self._envelopes, grace=self._grace, failed=failed)
 
 
 def read_if_possible(reader: reading.MessageReader, record: messages.Record) -> messages.Message:

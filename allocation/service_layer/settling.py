@@ -7,14 +7,19 @@ one that waits.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, assert_never
 
 from allocation.domain import commands, refusal
 from allocation.service_layer import draining, envelopes, handlers, messagebus, messages, outcomes, unit_of_work
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
     from datetime import timedelta
+
+    from allocation.service_layer import failures
 
 _JOURNAL_WORDS: dict[type, str] = {
     outcomes.Handled: "handled",
@@ -27,44 +32,75 @@ _JOURNAL_WORDS: dict[type, str] = {
 
 
 class MicroBatch:
-    """The messages that share one unit of work; lives as long as that."""
+    """The messages that share one unit of work; lives as long as that.
+
+    `failed` are parked commands that failed when this was tried before.
+    """
 
     def __init__(
-        self, uow: unit_of_work.MessageUnitOfWork, *, envelopes: envelopes.Envelopes, grace: timedelta
+        self,
+        uow: unit_of_work.MessageUnitOfWork,
+        *,
+        envelopes: envelopes.Envelopes,
+        grace: timedelta,
+        failed: Mapping[draining.Culprit, failures.Failure] = MappingProxyType({}),
     ) -> None:
         self._uow = uow
         self._bus = messagebus.MessageBus(uow)
         self._envelopes = envelopes
         self._grace = grace
+        self._failed = failed
         self._journal: list[unit_of_work.JournalEntry] = []
         self.counts: Counter[str] = Counter()
         self.events = 0
 
     def settle(self, message: messages.Message) -> outcomes.Outcome:
-        """Take a message from its log: handle it, or say what else becomes of it."""
+        """Take a message from its log: handle it, or say what else becomes of it; raises `draining.Failed`."""
         outcome = self._decide(message)
         self._write(message, outcome)
         self._note(_JOURNAL_WORDS[type(outcome)], message.record)
         if isinstance(outcome, outcomes.Handled) and isinstance(message.command, commands.CreateBatch):
-            self.way_through().run(draining.released_by(message.command, self._uow))
+            self._release(message.command)
         return outcome
 
-    def set_aside(self, message: messages.Message, error: str) -> None:
+    def set_aside(self, message: messages.Message, failure: failures.Failure) -> None:
         """Park a message that fails unexpectedly; one that holds no command goes to the dead letters."""
         outcome: outcomes.Outcome | None = self._recognise(message)
         if outcome is None:
             is_readable = not isinstance(message.command, messages.Unreadable)
-            outcome = outcomes.Poisoned(error) if is_readable else outcomes.Refused("failed", error, "Unreadable")
+            outcome = outcomes.Poisoned(*failure) if is_readable else outcomes.Refused("failed", *failure)
         self._write(message, outcome)
         self._note(_JOURNAL_WORDS[type(outcome)], message.record)
 
     def discard(self, parked: unit_of_work.ParkedCommand, *, why: str) -> None:
         """Put a parked command into the dead letters instead of trying it again."""
-        self.end_waiting(parked, outcomes.Refused("discarded", why, "Discarded"), word="discarded")
+        self.end_waiting(parked, outcomes.Refused("discarded", why, "Discarded", parked.stack), word="discarded")
 
-    def way_through(self, terms: draining.Terms = draining.AS_THEY_COME) -> draining.Draining:
-        """Return what handles parked commands, as far as these terms allow."""
-        return draining.Draining(self._uow, self, terms)
+    def go_through(self, queues: Collection[str], terms: draining.Terms) -> draining.Draining:
+        """Handle what is parked in these queues, as far as these terms allow, and note where it can be gone on.
+
+        Returns how far it came; raises `draining.Failed`.
+        """
+        way = draining.Draining(self._uow, self, terms)
+        way.run(queues)
+        self._uow.release_later(way.unfinished)
+        return way
+
+    def poison(self, parked: unit_of_work.ParkedCommand, failure: failures.Failure) -> None:
+        """Leave a parked command where it is, until an operator decides."""
+        error, error_class, stack = failure
+        self._uow.repark(
+            dataclasses.replace(
+                parked,
+                state="poisoned",
+                reason="failed",
+                error=error,
+                error_class=error_class,
+                stack=stack,
+                expires_at=None,
+            )
+        )
+        self.counts["poisoned"] += 1
 
     def handle(self, message: messages.Message) -> outcomes.Handled | outcomes.Waiting | outcomes.Refused:
         """Try a command, and publish what comes of it; what was refused, or waits, has changed nothing."""
@@ -76,6 +112,8 @@ class MicroBatch:
             return kind(no.reason, str(no), type(no).__name__)
         except refusal.Refusal as no:
             return outcomes.Refused(no.reason, str(no), type(no).__name__)
+        if isinstance(message.command, commands.CreateBatch):
+            self._join_queues(message.command)
         self._publish(message)
         return outcomes.Handled(result)
 
@@ -112,10 +150,20 @@ class MicroBatch:
         return outcomes.Duplicate() if message.attempt <= known.attempt or known.outcome == "waiting" else None
 
     def _must_queue(self, command: commands.Command) -> bool:
-        parked = self._uow.parked((self._queue(command),))
+        queue = self._queue(command)
         if isinstance(command, commands.CreateBatch):  # what others wait for must pass them
-            return any(one.state == "poisoned" for one in parked)
-        return bool(parked)
+            return self._uow.bars_batches(queue)
+        return self._uow.is_occupied(queue)
+
+    def _join_queues(self, created: commands.CreateBatch) -> None:
+        """Put what waited for a reference, its sku unknown, where everything for that sku stands from now on."""
+        self._uow.move_queue(unit_of_work.ref_queue(created.ref), to=unit_of_work.sku_queue(created.sku))
+        self._uow.release_later(self._uow.queues_naming(created.ref))
+
+    def _release(self, created: commands.CreateBatch) -> None:
+        """Release the first of those that waited for a batch; when there are more, the others follow."""
+        named = self._uow.queues_naming(created.ref)
+        self.go_through({unit_of_work.sku_queue(created.sku), *named}, draining.Terms(failed=self._failed))
 
     def _queue(self, command: commands.Command) -> str:
         if not isinstance(command, commands.ChangeBatchQuantity):
@@ -138,26 +186,33 @@ class MicroBatch:
         match outcome:
             case outcomes.Handled(result):
                 self._uow.record(_entry(message, "handled", result=result))
-            case outcomes.Refused(reason, error, error_class):
+            case outcomes.Refused(reason, error, error_class, stack):
                 if reason != "id_reused":  # the entry belongs to the message that had the id first
                     self._uow.record(_entry(message, "refused", reason=reason, error=error))
                 self._uow.send(
                     self._envelopes.dead_letter(
-                        message, reason=reason, error=error, error_class=error_class, time=self._uow.now
+                        message,
+                        reason=reason,
+                        error=error,
+                        error_class=error_class,
+                        stack=stack,
+                        time=self._uow.now,
                     )
                 )
             case outcomes.Waiting(reason, error):
                 self._park(message, "waiting", reason, error)
             case outcomes.Queued():
                 self._park(message, "queued", "queued", "keeps its place behind a parked command")
-            case outcomes.Poisoned(error):
-                self._park(message, "poisoned", "failed", error)
+            case outcomes.Poisoned(error, error_class, stack):
+                self._park(message, "poisoned", "failed", error, error_class, stack)
             case outcomes.Duplicate():
                 pass
             case _:
                 assert_never(outcome)
 
-    def _park(self, message: messages.Message, state: str, reason: str, error: str) -> None:
+    def _park(
+        self, message: messages.Message, state: str, reason: str, error: str, error_class: str = "", stack: str = ""
+    ) -> None:
         assert not isinstance(message.command, messages.Unreadable)  # noqa: S101 - for the type checker
         self._uow.park(
             unit_of_work.ParkedCommand(
@@ -167,6 +222,8 @@ class MicroBatch:
                 reason=reason,
                 error=error,
                 expires_at=None if state == "poisoned" else self._uow.now + self._grace,
+                error_class=error_class,
+                stack=stack,
             )
         )
         self._uow.record(_entry(message, "waiting", reason=reason, error=error))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from allocation.service_layer import external_events, messages
 
 
+# Parked commands that one transaction loads of long queues, and so handles: done within a second or two.
+QUEUE_CHUNK = 2000
+
+
 class Products(Protocol):
     """The aggregates; what is got or added is written at commit."""
 
@@ -76,7 +80,7 @@ class InboxEntry:
 class ParkedCommand:
     """A command that keeps its place in `queue`; `state` is waiting, queued or poisoned.
 
-    `id` gives the order; None until it is stored.
+    `id` gives the order; None until it is stored. `error_class` and `stack` tell of an unexpected error.
     """
 
     queue: str
@@ -86,6 +90,8 @@ class ParkedCommand:
     error: str
     expires_at: datetime | None
     id: int | None = None
+    error_class: str = ""
+    stack: str = ""
 
 
 class JournalEntry(NamedTuple):
@@ -119,12 +125,23 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
     def positions(self, logs: Collection[messages.LogPartition]) -> Mapping[messages.LogPartition, Position]:
         """Read how far these logs are handled; a log without a position is not in the answer."""
 
-    def claim(self, claimed: Sequence[messages.Message], *, heads_suffice: bool = False) -> None:
+    def claim(
+        self,
+        claimed: Sequence[messages.Message],
+        *,
+        heads_suffice: bool = False,
+        oldest_of: Collection[str] = (),
+        ids: Collection[int] = (),
+    ) -> None:
         """Lock every sku and batch reference that these messages and what is parked for them name, then load them.
 
         Locks come first, sorted, in statements of their own; nothing may be read before. With `heads_suffice`
         only the oldest command need be loaded of a queue that no claimed `CreateBatch` can release: that the
-        queue is there is all that matters then, and it may be long.
+        queue is there is all that matters then, and it may be long. Of those that can be released, the oldest
+        commands of all are loaded, `QUEUE_CHUNK` at most.
+
+        With `oldest_of`, these queues are locked as well, and of them alone something is loaded: the oldest, an
+        equal share of `QUEUE_CHUNK` each, the first that is poisoned or creates a batch, and those with these ids.
         """
 
     def inbox_entry(self, id: messages.MessageId) -> InboxEntry | None:  # noqa: A002 - CloudEvents' word
@@ -135,6 +152,27 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
 
     def parked(self, queues: Collection[str]) -> Sequence[ParkedCommand]:
         """Return what is parked in these queues (claimed before), the oldest first."""
+
+    def is_occupied(self, queue: str) -> bool:
+        """Tell whether anything is parked in this queue (claimed before), loaded or not."""
+
+    def has_more(self, queue: str) -> bool:
+        """Tell whether there may be more in this queue (claimed before) behind what was loaded of it."""
+
+    def bars_batches(self, queue: str) -> bool:
+        """Tell whether a new batch must stand behind this queue: something is poisoned, or its release not finished."""
+
+    def release_later(self, queues: Collection[str]) -> None:
+        """Note that these queues can be gone through further, for whoever does so in another transaction."""
+
+    def release_ended(self, queues: Collection[str]) -> None:
+        """Note that nothing more in these queues can be released now."""
+
+    def move_queue(self, queue: str, *, to: str) -> None:
+        """Put all of a queue into another (both claimed), in the order in which they came."""
+
+    def repark(self, parked: ParkedCommand) -> None:
+        """Write the state, reason, error and grace of a parked command anew; it keeps its place."""
 
     def queues_naming(self, batchref: str) -> Collection[str]:
         """Return the queues that hold a command for this batch reference (claimed before)."""
@@ -162,6 +200,11 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
 
     def commit(self) -> None:
         """Write all differences and commit."""
+
+
+def share_of_each(queues: Collection[str]) -> int:
+    """Return how many commands are loaded of each of these queues; see `claim`."""
+    return max(1, QUEUE_CHUNK // max(1, len(queues)))
 
 
 def sku_queue(sku: str) -> str:

@@ -31,6 +31,7 @@ class State:
     sequences: dict[str, int] = field(default_factory=dict)
     inbox: dict[messages.MessageId, unit_of_work.InboxEntry] = field(default_factory=dict)
     parked: list[unit_of_work.ParkedCommand] = field(default_factory=list)
+    releases: set[str] = field(default_factory=set)
     positions: dict[messages.LogPartition, unit_of_work.Position] = field(default_factory=dict)
     journal: list[tuple[unit_of_work.JournalEntry, ...]] = field(default_factory=list)
     outbox: list[messages.OutboxMessage] = field(default_factory=list)
@@ -104,6 +105,7 @@ class FakeUnitOfWork:
         self._versions = {sku: product.version_number for sku, product in self._state.products.items()}
         self._before = len(self._state.outbox)
         self._queues: set[str] = set()
+        self._left_out: set[int] = set()  # ids of what is claimed and not loaded
         self.products = FakeProducts(self._state)
         return self
 
@@ -117,14 +119,26 @@ class FakeUnitOfWork:
     ) -> Mapping[messages.LogPartition, unit_of_work.Position]:
         return {log: self._state.positions[log] for log in logs if log in self._state.positions}
 
-    def claim(self, claimed: Sequence[messages.Message], *, heads_suffice: bool = False) -> None:
-        del heads_suffice
+    def claim(
+        self,
+        claimed: Sequence[messages.Message],
+        *,
+        heads_suffice: bool = False,
+        oldest_of: Collection[str] = (),
+        ids: Collection[int] = (),
+    ) -> None:
         named = [message.command for message in claimed if not isinstance(message.command, messages.Unreadable)]
         refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
         skus = {command.sku for command in named if command.sku is not None}
         skus.update(sku for ref in refs for sku in self.products.skus_of(ref))
         self._queues = {unit_of_work.ref_queue(ref) for ref in refs} | {unit_of_work.sku_queue(sku) for sku in skus}
         self._queues.update(parked.queue for parked in self._state.parked if _batchref(parked) in refs)
+        if oldest_of:
+            self._queues.update(oldest_of)
+            skus.update(queue.removeprefix("sku:") for queue in oldest_of)
+            self._leave_out(_oldest_of_each(self.parked(self._queues), oldest_of, ids))
+        elif heads_suffice:
+            self._leave_out(self.parked(self._queues)[: unit_of_work.QUEUE_CHUNK])
         for parked in self.parked(self._queues):
             command = parked.message.command
             assert not isinstance(command, messages.Unreadable)
@@ -141,7 +155,32 @@ class FakeUnitOfWork:
         self._state.inbox[entry.id] = entry
 
     def parked(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
-        return [parked for parked in self._state.parked if parked.queue in queues and parked.queue in self._queues]
+        return [parked for parked in self._of(queues) if parked.id not in self._left_out]
+
+    def is_occupied(self, queue: str) -> bool:
+        return bool(self._of({queue}))
+
+    def has_more(self, queue: str) -> bool:
+        return any(parked.id in self._left_out for parked in self._of({queue}))
+
+    def bars_batches(self, queue: str) -> bool:
+        return queue in self._state.releases or any(parked.state == "poisoned" for parked in self._of({queue}))
+
+    def release_later(self, queues: Collection[str]) -> None:
+        self._state.releases.update(queues)
+
+    def release_ended(self, queues: Collection[str]) -> None:
+        self._state.releases.difference_update(queues)
+
+    def move_queue(self, queue: str, *, to: str) -> None:
+        for place, parked in enumerate(self._state.parked):
+            if parked.queue == queue:
+                self._state.parked[place] = dataclasses.replace(parked, queue=to)
+
+    def repark(self, parked: unit_of_work.ParkedCommand) -> None:
+        record = parked.message.record
+        [place] = [place for place, one in enumerate(self._state.parked) if one.message.record == record]
+        self._state.parked[place] = parked
 
     def queues_naming(self, batchref: str) -> Collection[str]:
         return {parked.queue for parked in self.parked(self._queues) if _batchref(parked) == batchref}
@@ -193,6 +232,13 @@ class FakeUnitOfWork:
         self._state = copy.deepcopy(self._state)
         self._database.commits += 1
 
+    def _of(self, queues: Collection[str]) -> list[unit_of_work.ParkedCommand]:
+        return [parked for parked in self._state.parked if parked.queue in queues and parked.queue in self._queues]
+
+    def _leave_out(self, loaded: Collection[unit_of_work.ParkedCommand]) -> None:
+        kept = {parked.id for parked in loaded}
+        self._left_out = {parked.id for parked in self._of(self._queues) if parked.id not in kept and parked.id}
+
     def _check_versions(self) -> None:
         for sku, product in self._database.state.products.items():
             if product.version_number != self._versions.get(sku, 0):
@@ -219,6 +265,13 @@ class FakeWaitingRoom:
         ended = [parked for parked in heads if parked.expires_at is not None and parked.expires_at <= at]
         return sorted(ended, key=lambda parked: parked.id or 0)[:limit]
 
+    def to_release(self, *, limit: int) -> Sequence[str]:
+        return sorted(self._database.state.releases)[:limit]
+
+    def creations(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
+        found = (_landmark(self._database.state.parked, queue) for queue in queues)
+        return [parked for parked in found if parked is not None and parked.state != "poisoned"]
+
     def next_offsets(self) -> Mapping[messages.LogPartition, int]:
         return {log: position.next_offset for log, position in self._database.state.positions.items()}
 
@@ -230,3 +283,24 @@ def _has(product: model.Product, batchref: str) -> bool:
 def _batchref(parked: unit_of_work.ParkedCommand) -> str | None:
     command = parked.message.command
     return command.ref if isinstance(command, commands.ChangeBatchQuantity) else None
+
+
+def _landmark(parked: Iterable[unit_of_work.ParkedCommand], queue: str) -> unit_of_work.ParkedCommand | None:
+    of_queue = (one for one in parked if one.queue == queue)
+    return next((one for one in of_queue if one.state == "poisoned" or _creates(one)), None)
+
+
+def _creates(parked: unit_of_work.ParkedCommand) -> bool:
+    return isinstance(parked.message.command, commands.CreateBatch)
+
+
+def _oldest_of_each(
+    parked: Sequence[unit_of_work.ParkedCommand], queues: Collection[str], ids: Collection[int]
+) -> list[unit_of_work.ParkedCommand]:
+    found = []
+    for queue in queues:
+        of_queue = [one for one in parked if one.queue == queue]
+        landmark = _landmark(of_queue, queue)
+        share = unit_of_work.share_of_each(queues)
+        found += [one for place, one in enumerate(of_queue) if place < share or one is landmark or one.id in ids]
+    return found

@@ -223,7 +223,7 @@ def test_parked_and_refused_messages_are_let_go_from_the_command_line(
     with settled.running(patient):
         settled.send(patient, [STOCK])  # keeps its place behind the poisoned one
         settled.wait_until_settled(patient, seen=4, parked=3)
-        let_go = cli.run("parked", "release", "--all", "--why", "mended")
+        let_go = cli.run("parked", "release", "--state", "poisoned", "--why", "mended")
         assert (let_go.returncode, let_go.stdout) == (0, "sku:LAMP: 3 handled\n")
         settled.wait_until_settled(patient, seen=4)
         assert (lines(patient), disagreements(patient)) == (2, [])

@@ -11,7 +11,7 @@ import sqlalchemy
 
 from allocation.adapters.postgres import audit_rows, operator_work, parked_room, pruning, tables
 from allocation.domain import commands
-from allocation.service_layer import envelopes, messages, ports
+from allocation.service_layer import envelopes, failures, messages, ports
 from allocation.service_layer.operations import audit, maintenance, parked
 from tests import builders, installations
 from tests.fakes import serde
@@ -86,7 +86,9 @@ def a_record(command: commands.Command) -> messages.Record:
 def test_what_is_old_goes_and_what_is_needed_stays(world: World) -> None:
     world.take(STOCK, builders.an_allocate(), builders.an_allocate(sku="UNKNOWN"))
     world.take(builders.an_allocate())
-    world.processor.set_aside(a_record(builders.an_allocate(sku="BROKEN")), error="TypeError: a bug")
+    world.processor.set_aside(
+        a_record(builders.an_allocate(sku="BROKEN")), failure=failures.Failure("TypeError: a bug")
+    )
     world.execute("INSERT INTO audit (who, what, subject, why) VALUES ('jane', 'tested', 'it', 'for good')")
     world.execute("""
         INSERT INTO dead_letter_decisions

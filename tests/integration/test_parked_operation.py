@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import datetime
 from concurrent import futures
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import sqlalchemy
 
 from allocation.adapters.postgres import operator_work, parked_room, tables
 from allocation.domain import commands
-from allocation.service_layer import envelopes, handlers, messages
+from allocation.service_layer import envelopes, failures, handlers, messages, unit_of_work
 from allocation.service_layer.operations import audit, parked
 from tests import builders, installations, waiting
 from tests.fakes import serde
-
-if TYPE_CHECKING:
-    from allocation.service_layer import unit_of_work
 
 NOTE = audit.Note("jane", "the bug is mended")
 STOCK = commands.CreateBatch("b1", "LAMP", 100)
@@ -51,7 +48,7 @@ class World:
 
     def poison(self, command: commands.Command) -> None:
         """Have the worker set a command aside that fails."""
-        self.processor.set_aside(self._record(command), error="TypeError: a bug")
+        self.processor.set_aside(self._record(command), failure=failures.Failure("TypeError: a bug"))
 
     def parked(self) -> list[tuple[str, str]]:
         """What is parked, in order: the state, and the order or batch that it is about."""
@@ -120,7 +117,7 @@ def test_a_release_handles_the_poisoned_command_and_what_stands_behind_it_in_ord
 
 
 def test_a_long_queue_is_released_in_several_transactions(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parked, "CHUNK", 2)
+    monkeypatch.setattr(unit_of_work, "QUEUE_CHUNK", 2)
     world.take(STOCK)
     world.poison(an_order("o1"))
     world.take(*(an_order(f"o{number}") for number in range(2, 6)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from allocation.adapters.postgres import schema, waiting_room
 from allocation.domain import commands
-from allocation.service_layer import envelopes, grace, messages
+from allocation.service_layer import envelopes, failures, grace, messages, unit_of_work
 from tests import builders, databases, installations
 from tests.fakes import serde
 from tests.fakes import unit_of_work as fakes
@@ -66,6 +67,27 @@ class Cut:
 Step = Sent | Cut
 
 
+# Each batch of one sku: between skus there is no order, and so no telling which of two that claim a reference is first.
+SKU_OF = {"b1": "LAMP", "b2": "LAMP", "b3": "TABLE"}
+orderly_command = st.one_of(
+    st.builds(lambda ref, eta: commands.CreateBatch(ref, SKU_OF[ref], 12, eta), st.sampled_from(sorted(SKU_OF)), etas),
+    st.builds(commands.Allocate, orders, st.sampled_from(("LAMP", "TABLE")), st.integers(1, 4)),
+    st.builds(commands.Allocate, orders, st.just("LAMP"), st.integers(1, 4)),
+    st.builds(
+        lambda ref, qty, knows: commands.ChangeBatchQuantity(ref, qty, SKU_OF[ref] if knows else None),
+        st.sampled_from(sorted(SKU_OF)),
+        st.integers(0, 14),
+        st.booleans(),
+    ),
+)
+
+
+def orderly(command: st.SearchStrategy[commands.Command]) -> st.SearchStrategy[list[Step]]:
+    cut = st.builds(Cut, st.booleans(), st.integers(0, 9).map(lambda number: number == 0))
+    sent = st.builds(Sent, command)
+    return st.lists(st.one_of(sent, sent, sent, sent, sent, cut), max_size=60)
+
+
 def some(command: st.SearchStrategy[commands.Command]) -> st.SearchStrategy[list[Step]]:
     plain = st.builds(Sent, command)
     named = st.builds(Sent, command, st.sampled_from(("m1", "m2", "m3")), st.integers(1, 2), st.booleans())
@@ -95,7 +117,7 @@ class Run:
             if isinstance(step, Sent):
                 record = self._record(step)
                 if poison:
-                    self._processor.set_aside(record, error="a bug")
+                    self._processor.set_aside(record, failure=failures.Failure("a bug"))
                     poison = False
                     continue
                 batch.append(record)
@@ -104,13 +126,18 @@ class Run:
                 batch = []
             if isinstance(step, Cut):
                 poison = step.poison
+                self._release()
                 if step.expire:
                     self._expire()
 
+    def _release(self) -> None:
+        while queues := self._room.to_release(limit=100):
+            self._processor.release(queues, self._room.creations(queues))
+
     def _expire(self) -> None:
-        overdue = self._room.overdue(NEVER, limit=100)
-        if overdue:
+        while overdue := self._room.overdue(NEVER, limit=100):
             self._processor.expire(overdue, expired_at=NEVER)
+            self._release()
 
     def _record(self, sent: Sent) -> messages.Record:
         name = type(sent.command).__name__
@@ -170,3 +197,34 @@ def test_lines_that_move_to_and_fro_keep_their_places(
     postgres: tuple[installations.PostgresInstallation, grace.WaitingRoom], steps: list[Step]
 ) -> None:
     check([Sent(commands.CreateBatch("b1", "LAMP", 12)), *steps], postgres)
+
+
+def by_order(contents: installations.Contents) -> installations.Contents:
+    """Forget in which order messages of different skus were sent: a long release lets those of others pass."""
+    events = [one for one in contents.outbox if one.topic != installations.NAMES.dead_letter]
+    letters = [one for one in contents.outbox if one.topic == installations.NAMES.dead_letter]
+    return dataclasses.replace(
+        contents, outbox=[*sorted(events, key=lambda one: one.sku or ""), *sorted(letters, key=repr)]
+    )
+
+
+LONG_QUEUE_AND_A_BETTER_BATCH = [
+    *(Sent(commands.Allocate(f"o{number}", "LAMP", 4)) for number in range(1, 6)),
+    Cut(),
+    Sent(commands.CreateBatch("b1", "LAMP", 12, builders.TOMORROW)),
+    Sent(commands.CreateBatch("b2", "LAMP", 12, None)),
+    Sent(commands.Allocate("o6", "LAMP", 4)),
+]
+
+
+@hypothesis.given(steps=orderly(orderly_command), chunk=st.integers(1, 3))
+@hypothesis.example(steps=LONG_QUEUE_AND_A_BETTER_BATCH, chunk=1)
+def test_what_is_released_in_chunks_comes_to_the_same_as_all_at_once(
+    postgres: tuple[installations.PostgresInstallation, grace.WaitingRoom], steps: list[Step], chunk: int
+) -> None:
+    installation, room = postgres
+    installation.empty()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unit_of_work, "QUEUE_CHUNK", chunk)
+        Run(installations.a_processor(installation.begin), room).in_micro_batches(steps)
+    assert by_order(installation.contents()) == by_order(expected(steps))

@@ -6,11 +6,11 @@ import pytest
 import stamina
 import structlog
 
-from allocation.service_layer import failure_policy, messages, ports, processing
+from allocation.service_layer import draining, failure_policy, failures, messages, ports, processing, unit_of_work
 from tests import builders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 RETRIES = 2
 
@@ -26,7 +26,7 @@ class FakeProcessing:
         self.aside: list[tuple[int, str]] = []
         self.tries = 0
 
-    def process(self, records: Sequence[messages.Record]) -> processing.Report:
+    def process(self, records: Sequence[messages.Record], **_: object) -> processing.Report:
         self.tries += 1
         for record in records:
             pending = self._failures.get(record.offset)
@@ -37,9 +37,9 @@ class FakeProcessing:
         self.transactions.append(offsets)
         return processing.Report(outcomes={"handled": len(records)})
 
-    def set_aside(self, record: messages.Record, *, error: str) -> processing.Report:
+    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> processing.Report:
         self.done.append(record.offset)
-        self.aside.append((record.offset, error))
+        self.aside.append((record.offset, failure.error))
         return processing.Report(outcomes={"poisoned": 1})
 
 
@@ -143,3 +143,76 @@ def test_any_error_can_be_written_down(logged: list[structlog.types.EventDict]) 
     assert error.startswith(r"RuntimeError: NUL \0 and surrogate \ud800 xxx")
     assert len(error.encode()) < 2000
     assert logged[-1]["error"] == error
+
+
+def test_a_lock_that_somebody_holds_for_long_is_never_a_fault_of_the_message() -> None:
+    subject = FakeProcessing({1: [ports.LockedOut("locked")]})
+    with pytest.raises(ports.LockedOut):
+        apply(subject, records(3), conflicts_are_faults=True)
+    assert subject.aside == []
+
+
+class Releasing:
+    """Releases parked commands with the record at offset 1; some of them fail, so often."""
+
+    def __init__(self, **failing: int) -> None:
+        self.left = failing
+        self.failed: list[str] = []
+        self.done: list[int] = []
+        self.aside: list[int] = []
+
+    def process(
+        self, records: Sequence[messages.Record], *, failed: Mapping[draining.Culprit, failures.Failure]
+    ) -> processing.Report:
+        if any(record.offset == 1 for record in records):
+            self.release(failed=failed)
+        self.done.extend(record.offset for record in records)
+        return processing.Report(outcomes={"handled": len(records)})
+
+    def release(self, *, failed: Mapping[draining.Culprit, failures.Failure]) -> processing.Report:
+        for name, times in self.left.items():
+            message = builders.a_message(builders.an_allocate(orderid=name), record=PARKED[name])
+            parked = unit_of_work.ParkedCommand("sku:LAMP", "waiting", message, "", "", None)
+            if draining.culprit(parked) not in failed and times:
+                self.left[name] -= 1
+                raise draining.Failed(parked, failures.Failure(f"{name} is cursed", "Curse", "abc"))
+        self.failed = [failure.error for failure in failed.values()]
+        return processing.Report()
+
+    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> processing.Report:
+        self.aside.append(record.offset)
+        raise AssertionError(failure)
+
+
+PARKED = {name: builders.a_record(topic="allocate", partition=7, offset=place) for place, name in enumerate("abc")}
+FOR_EVER = 99
+
+
+def test_a_parked_command_that_fails_is_to_blame_and_not_what_released_it() -> None:
+    subject = Releasing(b=FOR_EVER)
+    reports = failure_policy.FailurePolicy(subject, max_retries=RETRIES).process(records(4))
+    assert (subject.failed, subject.done, len(reports)) == (["b is cursed"], [0, 1, 2, 3], 1)
+
+
+def test_a_parked_command_that_fails_for_a_while_is_not_blamed() -> None:
+    subject = Releasing(b=2)
+    failure_policy.FailurePolicy(subject, max_retries=RETRIES).process(records(2))
+    assert (subject.failed, subject.done) == ([], [0, 1])
+
+
+def test_several_parked_commands_may_fail() -> None:
+    subject = Releasing(a=FOR_EVER, c=FOR_EVER)
+    failure_policy.FailurePolicy(subject, max_retries=RETRIES).process(records(2))
+    assert subject.failed == ["a is cursed", "c is cursed"]
+
+
+def test_the_same_holds_when_a_release_goes_on() -> None:
+    subject = Releasing(a=FOR_EVER, b=1, c=FOR_EVER)
+    failure_policy.FailurePolicy(subject, max_retries=RETRIES).go_through(subject.release)
+    assert subject.failed == ["a is cursed", "c is cursed"]
+
+
+def test_the_log_tells_which_parked_command_it_was(logged: list[structlog.types.EventDict]) -> None:
+    failure_policy.FailurePolicy(Releasing(c=FOR_EVER), max_retries=RETRIES).process(records(2))
+    [line] = [line for line in logged if line["event"] == "worker.parked_message_set_aside"]
+    assert (line["partition"], line["offset"], line["queue"], line["stack"]) == (7, 2, "sku:LAMP", "abc")

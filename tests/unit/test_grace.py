@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
 from allocation.domain import commands
-from allocation.service_layer import envelopes, grace, messages, ports
+from allocation.service_layer import envelopes, failure_policy, failures, grace, messages, ports
 from tests import builders, installations
 from tests.fakes import serde
 from tests.fakes import unit_of_work as fakes
@@ -41,8 +41,19 @@ class Scene:
         self.database = fakes.FakeDatabase()
         self.room = Room(self.database)
         self.processor = installations.a_processor(self.database.begin, grace_s=60)
-        self.grace = grace.Grace(room=self.room, ends=self.room.look, processor=self.processor)
+        self.grace = self.a_grace(self.processor)
+        self.may_release = True
         self._offset = 0
+
+    def a_grace(self, processor: grace.Processing, *, ends: grace.Ends | None = None) -> grace.Grace:
+        policy = failure_policy.FailurePolicy(self.processor, max_retries=1)
+        return grace.Grace(
+            room=self.room,
+            ends=ends or self.room.look,
+            processor=processor,
+            policy=policy,
+            may_release=lambda: self.may_release,
+        )
 
     def send(self, *given: commands.Command) -> None:
         for command in given:
@@ -136,7 +147,7 @@ def test_what_stands_behind_a_poisoned_command_is_not_overdue(scene: Scene) -> N
     record = builders.a_record(
         serde.FakeSerde().serialize("Allocate", {"orderid": "o0", "sku": "LAMP", "qty": 1}), offset=0
     )
-    scene.processor.set_aside(record, error="a bug")
+    scene.processor.set_aside(record, failure=failures.Failure("a bug"))
     scene._offset = 1  # noqa: SLF001 - behind it
     scene.send(LINE)
     scene.pass_time(3600)
@@ -153,17 +164,18 @@ class Breaking:
         self._error = error
 
     def expire(
-        self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime.datetime
+        self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime.datetime, **more: Any
     ) -> processing.Report:
         if any(self._orderid in str(parked.message.command) for parked in overdue):
             raise self._error
-        return self._processor.expire(overdue, expired_at=expired_at)
+        return self._processor.expire(overdue, expired_at=expired_at, **more)
+
+    def release(self, *given: Any, **more: Any) -> processing.Report:
+        return self._processor.release(*given, **more)
 
 
 def test_a_command_that_fails_unexpectedly_stops_no_other(scene: Scene) -> None:
-    scene.grace = grace.Grace(
-        room=scene.room, ends=scene.room.look, processor=Breaking(scene.processor, "o3", RuntimeError("a bug"))
-    )
+    scene.grace = scene.a_grace(Breaking(scene.processor, "o3", RuntimeError("a bug")))
     scene.send(*(commands.Allocate(f"o{number}", f"VASE-{number}", 1) for number in range(8)))
     scene.pass_time(60)
     with structlog.testing.capture_logs() as logged:
@@ -173,9 +185,7 @@ def test_a_command_that_fails_unexpectedly_stops_no_other(scene: Scene) -> None:
 
 
 def test_a_conflict_is_left_to_the_caller(scene: Scene) -> None:
-    scene.grace = grace.Grace(
-        room=scene.room, ends=scene.room.look, processor=Breaking(scene.processor, "o1", ports.Retryable("a conflict"))
-    )
+    scene.grace = scene.a_grace(Breaking(scene.processor, "o1", ports.Retryable("a conflict")))
     scene.send(LINE)
     scene.pass_time(60)
     with pytest.raises(ports.Retryable):
@@ -183,7 +193,7 @@ def test_a_conflict_is_left_to_the_caller(scene: Scene) -> None:
 
 
 def test_nothing_is_refused_while_there_is_no_topic_that_its_batch_could_come_on(scene: Scene) -> None:
-    without_topic = grace.Grace(room=scene.room, ends=lambda: None, processor=scene.processor)
+    without_topic = scene.a_grace(scene.processor, ends=lambda: None)
     scene.send(LINE)
     scene.pass_time(61)
     assert [*without_topic.check(), *without_topic.check()] == []

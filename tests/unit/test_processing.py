@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from allocation.domain import commands
-from allocation.service_layer import envelopes, messages, ports, processing, reading, unit_of_work
+from allocation.service_layer import envelopes, failures, messages, ports, processing, reading, unit_of_work
 from tests import builders, installations
 from tests.fakes import serde
 from tests.fakes import unit_of_work as fakes
@@ -124,9 +124,9 @@ def test_a_worker_that_was_overtaken_changes_nothing(database: fakes.FakeDatabas
     records = [a_record(BATCH, 0), a_record(LINE, 0)]
 
     class Overtaken(fakes.FakeUnitOfWork):
-        def claim(self, claimed: Sequence[messages.Message], *, heads_suffice: bool = False) -> None:
+        def claim(self, claimed: Sequence[messages.Message], **how: Any) -> None:
             installations.a_processor(database.begin).process(records)
-            super().claim(claimed, heads_suffice=heads_suffice)
+            super().claim(claimed, **how)
 
     with pytest.raises(ports.Retryable):
         installations.a_processor(lambda: Overtaken(database)).process(records)
@@ -136,11 +136,11 @@ def test_a_worker_that_was_overtaken_changes_nothing(database: fakes.FakeDatabas
 def test_a_record_set_aside_is_parked_and_its_position_passed(
     database: fakes.FakeDatabase, processor: processing.Processor
 ) -> None:
-    report = processor.set_aside(a_record(LINE, 0), error="a bug")
+    report = processor.set_aside(a_record(LINE, 0), failure=failures.Failure("a bug"))
     assert report.outcomes == {"poisoned": 1}
     assert [one.state for one in database.state.parked] == ["poisoned"]
     assert position(database) == 1
-    assert processor.set_aside(a_record(LINE, 0), error="a bug") == processing.Report(repeated=1)
+    assert processor.set_aside(a_record(LINE, 0), failure=failures.Failure("a bug")) == processing.Report(repeated=1)
 
 
 class BrokenSerde(serde.FakeSerde):
@@ -152,7 +152,9 @@ def test_a_record_that_cannot_even_be_read_goes_to_the_dead_letters(database: fa
     processor = installations.a_processor(database.begin, values=BrokenSerde())
     with pytest.raises(RecursionError):
         processor.process([a_record(LINE, 0)])
-    assert processor.set_aside(a_record(LINE, 0), error="RecursionError: deep").outcomes == {"refused": 1}
+    assert processor.set_aside(a_record(LINE, 0), failure=failures.Failure("RecursionError: deep")).outcomes == {
+        "refused": 1
+    }
     letter = database.state.outbox[-1]
     assert letter.topic == installations.NAMES.dead_letter
     assert dict(letter.headers)["dead_letter_error"] == b"RecursionError: deep"
@@ -164,7 +166,7 @@ def test_a_registry_that_is_down_sets_nothing_aside(database: fakes.FakeDatabase
     values.down = True
     processor = installations.a_processor(database.begin, values=values)
     with pytest.raises(ports.DependencyDown):
-        processor.set_aside(a_record(LINE, 0), error="a bug")
+        processor.set_aside(a_record(LINE, 0), failure=failures.Failure("a bug"))
     assert database.state == fakes.State()
 
 
@@ -201,7 +203,7 @@ def test_what_was_released_meanwhile_is_not_refused(
 def test_behind_a_poisoned_command_nothing_expires(
     database: fakes.FakeDatabase, processor: processing.Processor
 ) -> None:
-    processor.set_aside(a_record(LINE, 0), error="a bug")
+    processor.set_aside(a_record(LINE, 0), failure=failures.Failure("a bug"))
     processor.process([a_record(commands.Allocate("o2", "LAMP", 1), 1)])
     processor.expire(database.state.parked[1:], expired_at=LATER)
     assert [one.state for one in database.state.parked] == ["poisoned", "queued"]

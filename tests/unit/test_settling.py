@@ -5,11 +5,12 @@ import datetime
 import pytest
 
 from allocation.domain import commands
-from allocation.service_layer import envelopes, messages, outcomes, settling, unit_of_work
+from allocation.service_layer import envelopes, failures, messages, outcomes, settling, unit_of_work
 from tests import builders, installations
 from tests.fakes import serde
 from tests.fakes import unit_of_work as fakes
 
+A_BUG = failures.Failure("a bug", "Curse", "abc123")
 LINE = commands.Allocate("o1", "LAMP", 3)
 BATCH = commands.CreateBatch("b1", "LAMP", 10)
 CHANGE = commands.ChangeBatchQuantity("b1", 7)
@@ -38,12 +39,12 @@ class Desk:
             uow.commit()
         return found
 
-    def set_aside(self, given: commands.Command | messages.Message, *, error: str = "a bug") -> None:
+    def set_aside(self, given: commands.Command | messages.Message) -> None:
         message = _message(given)
         with self.database.begin() as uow:
             uow.claim([message])
             batch = self._batch(uow)
-            batch.set_aside(message, error)
+            batch.set_aside(message, A_BUG)
             batch.finish()
             uow.commit()
 
@@ -336,7 +337,7 @@ def test_a_released_command_publishes_what_it_would_have_published_at_once(desk:
 
 def test_a_poisoned_command_holds_up_its_sku_and_its_batches_but_no_other(desk: Desk) -> None:
     desk.settle(BATCH)
-    desk.set_aside(builders.a_message(LINE, id="m1"), error="a bug")
+    desk.set_aside(builders.a_message(LINE, id="m1"))
     assert desk.parked == [("sku:LAMP", "poisoned", LINE)]
     assert (desk.entry("m1").outcome, desk.entry("m1").reason, desk.entry("m1").error) == (
         "waiting", "failed", "a bug",
@@ -357,7 +358,7 @@ def test_a_poisoned_command_has_no_end_of_grace(desk: Desk) -> None:
 
 
 def test_a_message_without_a_command_that_fails_goes_to_the_dead_letters(desk: Desk) -> None:
-    desk.set_aside(builders.a_message(messages.Unreadable("undecodable", "no Avro"), id="m1"), error="a bug")
+    desk.set_aside(builders.a_message(messages.Unreadable("undecodable", "no Avro"), id="m1"))
     assert desk.parked == []
     assert (desk.entry("m1").outcome, desk.entry("m1").reason) == ("refused", "failed")
     assert desk.dead_letters[0]["dead_letter_error"] == "a bug"

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A stopped process must not hold a lock for ever: the server ends its transaction. 30 s is ten times what the
-# largest micro-batch takes; a lock is waited for less long than that, so that the waiting one can retry.
+# largest micro-batch takes. A lock is waited for as long as a micro-batch may take its holder, then again: in between
+# it is seen whether the process is to stop.
 _OPTIONS = {
     "transaction_timeout": "30s",
     "idle_in_transaction_session_timeout": "20s",
-    "lock_timeout": "10s",
+    "lock_timeout": "3s",
     "synchronous_commit": "on",
     "TimeZone": "UTC",
     "client_encoding": "UTF8",
@@ -33,7 +34,6 @@ _SILENCE_MS = (
 _CONFLICTS = (
     psycopg2.errors.DeadlockDetected,
     psycopg2.errors.SerializationFailure,
-    psycopg2.errors.LockNotAvailable,
     psycopg2.errors.QueryCanceled,
     psycopg2.errors.UniqueViolation,
 )
@@ -88,6 +88,8 @@ def translated_errors() -> Iterator[None]:
 
 def _fate(error: BaseException | None) -> BaseException:
     text = str(error).strip()
+    if isinstance(error, psycopg2.errors.LockNotAvailable):
+        return ports.LockedOut(f"another transaction holds what is needed: {text}")
     if isinstance(error, _CONFLICTS):
         return ports.Retryable(f"the database refused a concurrent change: {text}")
     if isinstance(error, _LOST):

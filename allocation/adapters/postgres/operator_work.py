@@ -9,10 +9,8 @@ from allocation.service_layer.operations import audit, dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from datetime import datetime
 
     from allocation.service_layer import messages
-    from allocation.service_layer import unit_of_work as ports
 
 # Sorted, so that two who decide on the same dead letters wait for each other in one order.
 _DECIDE = """
@@ -24,7 +22,6 @@ ON CONFLICT (topic_id, partition, "offset") DO UPDATE
     WHERE d.decision = 'discarded' AND excluded.decision = 'redriven'
 RETURNING partition, "offset"
 """
-_REPARK = "UPDATE parked SET state = %s, reason = %s, error = %s, expires_at = %s WHERE id = %s"
 
 
 class PostgresOperatorUnitOfWork(unit_of_work.PostgresUnitOfWork):
@@ -43,19 +40,6 @@ class PostgresOperatorUnitOfWork(unit_of_work.PostgresUnitOfWork):
         with engine.translated_errors():
             self._cursor.execute(_DECIDE, (topic_id, decision, note.who, note.why, partitions, offsets))
             return {dead_letters.Place(*row) for row in self._cursor.fetchall()}
-
-    def repark(
-        self,
-        parked: ports.ParkedCommand,
-        *,
-        state: str,
-        reason: str,
-        error: str,
-        expires_at: datetime | None,
-    ) -> None:
-        """Change why a command is parked; it keeps its place."""
-        with engine.translated_errors():
-            self._cursor.execute(_REPARK, (state, reason, error, expires_at, parked.id))
 
     def forget(self, logs: Collection[messages.LogPartition]) -> None:
         """Delete the positions of logs that are no more."""

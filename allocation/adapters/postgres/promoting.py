@@ -31,7 +31,13 @@ WHERE c.relnamespace = %(new)s::regnamespace AND c.relkind IN ('r', 'p', 'S') AN
     SELECT FROM pg_depend AS d WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
 )
 """
-_COPIED = (tables.registered_schemas, tables.audit, tables.dead_letter_decisions, tables.bridge_positions)
+_COPIED = (
+    tables.registered_schemas,
+    tables.audit,
+    tables.dead_letter_decisions,
+    tables.bridge_positions,
+    tables.releases,
+)
 _REPLACED = (tables.instance, tables.relay_shards)
 # The live database may have passed over the ends of transactions, which no row of the journal tells.
 _POSITIONS = """
@@ -41,8 +47,8 @@ WHERE excluded.next_offset > p.next_offset
 """
 # Whether a parked command is poisoned, and until when one waits, the journal does not tell.
 _PARKED = """
-UPDATE {new}.parked AS p SET state = l.state, reason = l.reason, error = l.error, expires_at = l.expires_at,
-    parked_at = l.parked_at
+UPDATE {new}.parked AS p SET state = l.state, reason = l.reason, error = l.error, error_class = l.error_class,
+    stack = l.stack, expires_at = l.expires_at, parked_at = l.parked_at
 FROM parked AS l WHERE (l.topic_id, l.partition, l."offset") = (p.topic_id, p.partition, p."offset")
 """
 _INCARNATION = "UPDATE {new}.instance SET incarnation = gen_random_uuid()"

@@ -121,6 +121,8 @@ parked = Table(
     Column("state", String(16), nullable=False),
     Column("reason", Text, nullable=False),
     Column("error", Text, nullable=False),
+    Column("error_class", Text, nullable=False),
+    Column("stack", Text, nullable=False),
     Column("parked_at", DateTime(timezone=True), nullable=False, server_default=Now),
     Column("expires_at", DateTime(timezone=True), index=True),
     Column("command", JSONB, nullable=False),
@@ -140,6 +142,21 @@ parked = Table(
     Column("headers", Text, nullable=False),
     Column("timestamp_ms", BigInteger, nullable=False),
     Index(None, "queue", "id"),
+    # Few: what lets nothing pass, and what may pass those that wait.
+    Index(
+        "parked_landmarks_idx",
+        "queue",
+        "id",
+        postgresql_where=text("state = 'poisoned' OR command ->> 'type' = 'CreateBatch'"),
+    ),
+)
+
+# Queues whose release has begun, and goes on in transactions of its own.
+releases = Table(
+    "releases",
+    metadata,
+    Column("queue", Name, primary_key=True),
+    Column("begun_at", DateTime(timezone=True), nullable=False, server_default=Now),
 )
 
 # How far each log has been handled; `last_offset` and `last_digest` tell whether it is still the same log.

@@ -95,16 +95,31 @@ class PostgresUnitOfWork:
         with engine.translated_errors():
             return positions.read(self._cursor, logs)
 
-    def claim(self, claimed: Sequence[messages.Message], *, heads_suffice: bool = False) -> None:
+    def claim(
+        self,
+        claimed: Sequence[messages.Message],
+        *,
+        heads_suffice: bool = False,
+        oldest_of: Collection[str] = (),
+        ids: Collection[int] = (),
+    ) -> None:
         """Lock all that these messages name, references first, then read it."""
         with engine.translated_errors():
             named = [message.command for message in claimed if not isinstance(message.command, messages.Unreadable)]
             skus = {command.sku for command in named if command.sku is not None}
             refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
+            skus.update(name.removeprefix("sku:") for name in oldest_of if name.startswith("sku:"))
+            refs.update(name.removeprefix("ref:") for name in oldest_of if name.startswith("ref:"))
             queues = self._lock(refs, skus)
-            heads_of = queues - self._released_by(named) if heads_suffice else set()
             # What becomes of these may be written, too.
-            waiting = (*self._parked.load(queues - heads_of), *self._parked.load_heads(heads_of))
+            if oldest_of:
+                waiting = tuple(self._parked.load_oldest_of_each(oldest_of, ids))
+            elif heads_suffice:
+                released = self._released_by(named)
+                heads = self._parked.load_heads(queues - released)
+                waiting = (*self._parked.load_oldest_of_all(released), *heads)
+            else:
+                waiting = tuple(self._parked.load(queues))
             self._inbox.load([message.id for message in (*claimed, *waiting)])
             self._load(skus, named, [message.command for message in waiting])
 
@@ -123,6 +138,34 @@ class PostgresUnitOfWork:
     def queues_naming(self, batchref: str) -> Collection[str]:
         """Return the queues that hold a command for this batch reference."""
         return self._parked.queues_naming(batchref)
+
+    def is_occupied(self, queue: str) -> bool:
+        """Tell whether anything is parked in a claimed queue."""
+        return self._parked.is_occupied(queue)
+
+    def has_more(self, queue: str) -> bool:
+        """Tell whether there may be more in a queue than was loaded."""
+        return self._parked.has_more(queue)
+
+    def bars_batches(self, queue: str) -> bool:
+        """Tell whether a new batch must stand behind this queue."""
+        return self._parked.bars_batches(queue)
+
+    def release_later(self, queues: Collection[str]) -> None:
+        """Note, at commit, that these queues can be gone through further."""
+        self._parked.release_later(queues)
+
+    def release_ended(self, queues: Collection[str]) -> None:
+        """Note, at commit, that these cannot."""
+        self._parked.release_ended(queues)
+
+    def move_queue(self, queue: str, *, to: str) -> None:
+        """Put all of a queue into another, at commit."""
+        self._parked.move_queue(queue, to=to)
+
+    def repark(self, parked: unit_of_work.ParkedCommand) -> None:
+        """Change why a command is parked, at commit."""
+        self._parked.repark(parked)
 
     def park(self, parked: unit_of_work.ParkedCommand) -> None:
         """Add a command at the end of its queue, at commit."""
@@ -202,7 +245,7 @@ class PostgresUnitOfWork:
             return set()
         queues = {unit_of_work.sku_queue(command.sku) for command in created}
         queues.update(unit_of_work.ref_queue(command.ref) for command in created)
-        return queues | parked.queues_naming(self._cursor, {command.ref for command in created})
+        return queues.union(*(self._parked.queues_naming(command.ref) for command in created))
 
     def _lock(self, refs: Collection[str], skus: set[str]) -> set[str]:
         """Lock the references, then these skus and those that the references lead to; return all names."""
@@ -212,8 +255,7 @@ class PostgresUnitOfWork:
             locks.lock(self._cursor, names)
             skus.update(self.products.skus_of(refs))
             of_skus = {unit_of_work.sku_queue(sku) for sku in skus}
-            waiting = parked.queues_naming(self._cursor, refs)
-            of_skus |= waiting - names
+            of_skus |= self._parked.find_naming(refs) - names
         locks.lock(self._cursor, of_skus)
         skus.update(name.removeprefix("sku:") for name in of_skus)
         return names | of_skus

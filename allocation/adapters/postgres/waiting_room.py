@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from allocation.adapters.postgres import engine, parked, positions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import sqlalchemy
@@ -33,6 +33,17 @@ class PostgresWaitingRoom:
         """Return commands whose grace ended by then, the oldest first."""
         with self._cursor() as cursor:
             return parked.overdue(cursor, at, limit=limit)
+
+    def to_release(self, *, limit: int) -> Sequence[str]:
+        """Return queues whose release is not finished, the oldest first."""
+        with self._cursor() as cursor:
+            cursor.execute("SELECT queue FROM releases ORDER BY begun_at, queue LIMIT %s", (limit,))
+            return [queue for (queue,) in cursor]
+
+    def creations(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
+        """Return the first `CreateBatch` of each queue, unless a poisoned command stands before it."""
+        with self._cursor() as cursor:
+            return parked.creations(cursor, queues)
 
     def positions(self) -> Mapping[messages.LogPartition, unit_of_work.Position]:
         """Return all positions."""

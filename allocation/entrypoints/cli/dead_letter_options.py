@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Reasons = Annotated[
     list[str] | None, typer.Option("--reason", metavar="WORD", help="Refused for this reason; may be repeated.")
 ]
+Stacks = Annotated[
+    list[str] | None,
+    typer.Option("--stack", metavar="DIGEST", help="Of this bug: the digest of its stack, as `dlq show` tells it."),
+]
 Topics = Annotated[
     list[str] | None,
     typer.Option("--topic", metavar="TOPIC", help="From this topic, with or without the prefix, or redis:CHANNEL."),
@@ -38,6 +42,7 @@ def wanted(
     settings: config.Settings,
     *,
     reason: list[str] | None = None,
+    stack: list[str] | None = None,
     topic: list[str] | None = None,
     key: list[str] | None = None,
     since: str | None = None,
@@ -49,6 +54,7 @@ def wanted(
 
     return dead_letters.Filter(
         reasons=frozenset(reason or ()),
+        stacks=frozenset(stack or ()),
         topics=frozenset(itertools.chain.from_iterable(_names(settings, one) for one in topic or ())),
         keys=frozenset(key or ()),
         places=frozenset(_place(text) for text in offset or ()),

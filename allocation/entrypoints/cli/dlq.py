@@ -35,6 +35,7 @@ All = Annotated[bool, typer.Option("--all", help="All that are open; needed wher
 def list_(  # noqa: PLR0913 - the options
     *,
     reason: options.Reasons = None,
+    stack: options.Stacks = None,
     topic: options.Topics = None,
     key: options.Keys = None,
     since: options.Since = None,
@@ -46,7 +47,9 @@ def list_(  # noqa: PLR0913 - the options
 ) -> None:
     """List dead letters, the oldest first, with what was decided on them; with --json as they lie in each partition."""
     settings = starting.settings()
-    wanted = options.wanted(settings, reason=reason, topic=topic, key=key, since=since, until=until, offset=offset)
+    wanted = options.wanted(
+        settings, reason=reason, stack=stack, topic=topic, key=key, since=since, until=until, offset=offset
+    )
     with _desk(settings) as desk:
         found = (one for one in desk.find(wanted) if not (only_open and one.decision))
         if as_json:
@@ -85,60 +88,48 @@ def show(
         typer.echo(f"{name:<14}{'-' if value is None else value}")
 
 
-@app.command()
-def redrive(  # noqa: PLR0913 - the options
-    *,
-    why: changing.Why,
-    who: changing.Who = None,
-    reason: options.Reasons = None,
-    topic: options.Topics = None,
-    key: options.Keys = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    offset: options.Offsets = None,
-    everything: All = False,
-    limit: changing.Limit = None,
-    dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
-) -> None:
-    """Send dead letters back to the topics that they came from, each as the next attempt of the same command.
+def _deciding(decision: str) -> Callable[..., None]:
+    """Return the command that takes this decision; what it may be told is the same for each."""
 
-    They go through the outbox: the relay sends them. One that was redriven before is left alone; one
-    that was discarded is redriven only if it is named by --offset.
-    """
-    settings = starting.settings()
-    wanted = options.wanted(settings, reason=reason, topic=topic, key=key, since=since, until=until, offset=offset)
-    _need_filter(wanted, everything=everything)
-    note = changing.note(why, who)
-    with _desk(settings) as desk:
-        found = _chosen(_undecided(desk.find(wanted), wanted), limit)
-        _print_results(desk.redrive(found, note, dry_run=dry_run), "redriven", as_json=as_json, dry_run=dry_run)
+    def decide(  # noqa: PLR0913 - the options
+        *,
+        why: changing.Why,
+        who: changing.Who = None,
+        reason: options.Reasons = None,
+        stack: options.Stacks = None,
+        topic: options.Topics = None,
+        key: options.Keys = None,
+        since: options.Since = None,
+        until: options.Until = None,
+        offset: options.Offsets = None,
+        everything: All = False,
+        limit: changing.Limit = None,
+        dry_run: changing.DryRun = False,
+        as_json: changing.AsJson = False,
+    ) -> None:
+        settings = starting.settings()
+        wanted = options.wanted(
+            settings, reason=reason, stack=stack, topic=topic, key=key, since=since, until=until, offset=offset
+        )
+        _need_filter(wanted, everything=everything)
+        note = changing.note(why, who)
+        with _desk(settings) as desk:
+            found = _chosen(_undecided(desk.find(wanted), wanted), limit)
+            take = {"redriven": desk.redrive, "discarded": desk.discard}[decision]
+            _print_results(take(found, note, dry_run=dry_run), decision, as_json=as_json, dry_run=dry_run)
+
+    return decide
 
 
-@app.command()
-def discard(  # noqa: PLR0913 - the options
-    *,
-    why: changing.Why,
-    who: changing.Who = None,
-    reason: options.Reasons = None,
-    topic: options.Topics = None,
-    key: options.Keys = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    offset: options.Offsets = None,
-    everything: All = False,
-    limit: changing.Limit = None,
-    dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
-) -> None:
-    """Note that nothing is to be done about dead letters; they stay on their topic."""
-    settings = starting.settings()
-    wanted = options.wanted(settings, reason=reason, topic=topic, key=key, since=since, until=until, offset=offset)
-    _need_filter(wanted, everything=everything)
-    note = changing.note(why, who)
-    with _desk(settings) as desk:
-        found = _chosen(_undecided(desk.find(wanted), wanted), limit)
-        _print_results(desk.discard(found, note, dry_run=dry_run), "discarded", as_json=as_json, dry_run=dry_run)
+_REDRIVE_HELP = """Send dead letters back to the topics that they came from, each as the next attempt of its command.
+
+They go through the outbox: the relay sends them. One that was redriven before is left alone; one
+that was discarded is redriven only if it is named by --offset.
+"""
+app.command("redrive", help=_REDRIVE_HELP)(_deciding("redriven"))
+app.command("discard", help="Note that nothing is to be done about dead letters; they stay on their topic.")(
+    _deciding("discarded")
+)
 
 
 @contextlib.contextmanager
@@ -174,6 +165,7 @@ def _as_dict(found: dead_letter_desk.Found) -> dict[str, Any]:
         "time": letter.time.isoformat(),
         "reason": letter.reason,
         "class": letter.error_class or None,
+        "stack": letter.stack or None,
         "error": letter.error,
         "attempt": letter.attempt,
         "from": None if letter.origin is None else str(letter.origin),

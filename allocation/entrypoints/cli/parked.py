@@ -9,7 +9,7 @@ import typer
 from allocation.entrypoints.cli import changing, failures, starting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from allocation.service_layer.operations import parked as operation
 
@@ -34,7 +34,6 @@ Queues = Annotated[
 States = Annotated[
     list[str] | None, typer.Option("--state", metavar="STATE", help="waiting, queued or poisoned; may be repeated.")
 ]
-All = Annotated[bool, typer.Option("--all", help="Every queue with a poisoned command.")]
 
 
 @app.command("list")
@@ -78,58 +77,46 @@ def show(
         typer.echo(f"{name:<12}{'-' if value is None else value}")
 
 
-@app.command()
-def release(
-    ids: Ids = None,
-    *,
-    why: changing.Why,
-    who: changing.Who = None,
-    sku: Skus = None,
-    queue: Queues = None,
-    everything: All = False,
-    dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
-) -> None:
-    """Try the poisoned command of a queue again, then what stands behind it.
+def _deciding(decision: str) -> Callable[..., None]:
+    """Return the command that takes this decision; what it may be told is the same for each."""
 
-    What fails again stays, and so does all behind it; the exit code is 1 then.
-    """
-    from allocation import bootstrap  # noqa: PLC0415 - see above
+    def decide(
+        ids: Ids = None,
+        *,
+        why: changing.Why,
+        who: changing.Who = None,
+        sku: Skus = None,
+        queue: Queues = None,
+        state: States = None,
+        dry_run: changing.DryRun = False,
+        as_json: changing.AsJson = False,
+    ) -> None:
+        from allocation import bootstrap  # noqa: PLC0415 - see above
 
-    wanted = _filter(ids=ids, sku=sku, queue=queue, state=["poisoned"] if everything else None)
-    note = changing.note(why, who)
-    with bootstrap.parked_commands(starting.settings()) as parked:
-        found = _found(parked.find(wanted), needed=wanted)
-        if dry_run:
-            _print(found, as_json=as_json)
-            return
-        queues = dict.fromkeys(one.parked.queue for one in found)
-        _print_results([parked.release(one, note) for one in queues], as_json=as_json)
+        wanted = _filter(ids=ids, sku=sku, queue=queue, state=state)
+        note = changing.note(why, who)
+        with bootstrap.parked_commands(starting.settings()) as parked:
+            found = _found(parked.find(wanted), needed=wanted)
+            if dry_run:
+                _print(found, as_json=as_json)
+                return
+            if decision == "discard":
+                results = parked.discard([one.parked for one in found], note)
+            else:
+                results = [parked.release(queue, note) for queue in dict.fromkeys(one.parked.queue for one in found)]
+            _print_results(results, as_json=as_json)
+
+    return decide
 
 
-@app.command()
-def discard(
-    ids: Ids = None,
-    *,
-    why: changing.Why,
-    who: changing.Who = None,
-    sku: Skus = None,
-    queue: Queues = None,
-    state: States = None,
-    dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
-) -> None:
-    """Send parked commands to the dead letters, and go on with what stood behind them."""
-    from allocation import bootstrap  # noqa: PLC0415 - see above
+_RELEASE_HELP = """Try the poisoned command of a queue again, then what stands behind it.
 
-    wanted = _filter(ids=ids, sku=sku, queue=queue, state=state)
-    note = changing.note(why, who)
-    with bootstrap.parked_commands(starting.settings()) as parked:
-        found = _found(parked.find(wanted), needed=wanted)
-        if dry_run:
-            _print(found, as_json=as_json)
-            return
-        _print_results(parked.discard([one.parked for one in found], note), as_json=as_json)
+What fails again stays, and so does all behind it; the exit code is 1 then. With `--state poisoned`: in every queue.
+"""
+app.command("release", help=_RELEASE_HELP)(_deciding("release"))
+app.command("discard", help="Send parked commands to the dead letters, and go on with what stood behind them.")(
+    _deciding("discard")
+)
 
 
 @outbox.command("list")
@@ -183,7 +170,7 @@ def _found(found: Sequence[operation.Listed], *, needed: operation.Filter) -> Se
     from allocation.service_layer.operations import parked as operation  # noqa: PLC0415 - see above
 
     if needed == operation.Filter():
-        raise typer.BadParameter("say which commands are meant, by ID, --sku or --queue")
+        raise typer.BadParameter("say which commands are meant, by ID, --sku, --queue or --state")
     if not found:
         _fail("no such command is parked")
     return found
@@ -197,6 +184,8 @@ def _as_dict(listed: operation.Listed) -> dict[str, Any]:
         "state": parked.state,
         "reason": parked.reason,
         "error": parked.error,
+        "class": parked.error_class or None,
+        "stack": parked.stack or None,
         "parked_at": listed.parked_at.isoformat(),
         "age_s": round(listed.age_s, 1),
         "expires_at": None if parked.expires_at is None else parked.expires_at.isoformat(),

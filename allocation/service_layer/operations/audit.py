@@ -12,7 +12,6 @@ from allocation.service_layer import unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from datetime import datetime
 
     from allocation.service_layer import messages
     from allocation.service_layer.operations import dead_letters
@@ -47,17 +46,6 @@ class OperatorUnitOfWork(unit_of_work.MessageUnitOfWork, Protocol):
 
         A redriven one stays so, a discarded one may still be redriven. Waits for who decides the same at once.
         """
-
-    def repark(
-        self,
-        parked: unit_of_work.ParkedCommand,
-        *,
-        state: str,
-        reason: str,
-        error: str,
-        expires_at: datetime | None,
-    ) -> None:
-        """Change why a command is parked; it keeps its place."""
 
     def forget(self, logs: Collection[messages.LogPartition]) -> None:
         """Delete the positions of logs that are no more."""

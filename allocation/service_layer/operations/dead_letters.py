@@ -53,6 +53,7 @@ class DeadLetter:
     reason: str
     error: str
     error_class: str
+    stack: str
     attempt: int
     origin: Origin | None
 
@@ -87,6 +88,7 @@ class Filter:
     """Which dead letters are meant; what is empty or None does not matter. `since` is included, `until` is not."""
 
     reasons: Collection[str] = field(default=())
+    stacks: Collection[str] = field(default=())
     topics: Collection[str] = field(default=())
     keys: Collection[str] = field(default=())
     places: Collection[Place] = field(default=())
@@ -96,7 +98,7 @@ class Filter:
     @property
     def is_open(self) -> bool:
         """Whether it lets everything pass."""
-        return not any((self.reasons, self.topics, self.keys, self.places, self.since, self.until))
+        return not any((self.reasons, self.stacks, self.topics, self.keys, self.places, self.since, self.until))
 
     def matches(self, letter: DeadLetter) -> bool:
         """Tell whether this dead letter is meant."""
@@ -104,6 +106,7 @@ class Filter:
         return (
             _is_among(letter.place, self.places)
             and _is_among(letter.reason, self.reasons)
+            and _is_among(letter.stack, self.stacks)
             and _is_among(topic, self.topics)
             and _is_among(letter.key, self.keys)
             and (self.since is None or self.since <= letter.time)
@@ -121,6 +124,7 @@ def read(record: messages.Record) -> DeadLetter:
         reason=own.get("dead_letter_reason", ""),
         error=own.get("dead_letter_error", ""),
         error_class=own.get("dead_letter_class", ""),
+        stack=own.get("dead_letter_stack", ""),
         attempt=_number(own.get("dead_letter_attempt", "")) or messages.FIRST_ATTEMPT,
         origin=_origin(own),
     )

@@ -7,13 +7,14 @@ A command that fails again stays where it is, and so does all that stands behind
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import stamina
 
-from allocation.service_layer import draining, failure_policy, ports, settling, unit_of_work
+from allocation.service_layer import draining, ports, settling, unit_of_work
 from allocation.service_layer.operations import audit
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from allocation.service_layer import envelopes
 
-CHUNK = 1000  # commands in one transaction: done within a second or two
 _ATTEMPTS = 8  # a conflict with the worker, which may be busy with the same skus
 
 
@@ -66,22 +66,27 @@ class Released:
     failure: str | None = None
 
 
-class _Failed(Exception):
-    """A command failed unexpectedly, `after` so many others; nothing of this unit of work was done."""
-
-    def __init__(self, culprit: unit_of_work.ParkedCommand, *, after: int, error: Exception) -> None:
-        super().__init__(failure_policy.sentence(error))
-        self.culprit = culprit
-        self.after = after
-
-
 class _Step(NamedTuple):
-    """What one transaction is to do: `retried` is the poisoned command to try, `poisoned` one that has just failed."""
+    """What one transaction is to do: `retried` is the poisoned command to try, `failed` one that has just failed."""
 
     queue: str
     retried: int | None
-    limit: int
-    poisoned: _Failed | None = None
+    failed: draining.Failed | None = None
+
+    @property
+    def sought(self) -> Collection[int]:
+        """The ids that are loaded wherever they stand."""
+        return () if self.retried is None else (self.retried,)
+
+    @property
+    def poisons(self) -> bool:
+        """Whether a command is poisoned that was not before."""
+        return self.failed is not None and self.failed.parked.state != "poisoned"
+
+    def terms(self, chunk: Sequence[unit_of_work.ParkedCommand]) -> draining.Terms:
+        """Say how far to go."""
+        failed = {} if self.failed is None else {self.failed.culprit: self.failed.failure}
+        return draining.Terms(claimed={one.id for one in chunk}, retried=self.retried, failed=failed)
 
 
 class ParkedCommands:
@@ -118,7 +123,8 @@ class ParkedCommands:
             by_queue.setdefault(parked.queue, []).append(parked)
         results = []
         for queue, of_queue in by_queue.items():
-            gone = sum(self._discard(of_queue[begin : begin + CHUNK], note) for begin in range(0, len(of_queue), CHUNK))
+            chunk = unit_of_work.QUEUE_CHUNK
+            gone = sum(self._discard(of_queue[begin : begin + chunk], note) for begin in range(0, len(of_queue), chunk))
             result = self._release(queue, note, retries_poisoned=False)
             result.counts["discarded"] = gone
             results.append(result)
@@ -126,14 +132,16 @@ class ParkedCommands:
 
     @stamina.retry(on=_is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
     def _discard(self, commands: Sequence[unit_of_work.ParkedCommand], note: audit.Note) -> int:
-        ids = {parked.id for parked in commands}
+        ids = {parked.id for parked in commands if parked.id is not None}
+        queue = {commands[0].queue}
         with self._begin() as uow:
-            uow.claim([parked.message for parked in commands])
+            uow.claim([parked.message for parked in commands], oldest_of=queue, ids=ids)
             batch = self._batch(uow)
-            there = [parked for parked in uow.parked({commands[0].queue}) if parked.id in ids]
+            there = [parked for parked in uow.parked(queue) if parked.id in ids]
             for parked in there:
                 batch.discard(parked, why=note.why)
             uow.write_audit(audit.Entry("parked.discarded", described(parked), note) for parked in there)
+            uow.release_later(queue)
             batch.finish()
             uow.commit()
         return len(there)
@@ -141,11 +149,11 @@ class ParkedCommands:
     def _release(self, queue: str, note: audit.Note, *, retries_poisoned: bool) -> Released:
         result = Released(queue)
         while True:
-            step = _Step(queue, self._first_poisoned(queue) if retries_poisoned else None, CHUNK)
+            step = _Step(queue, self._first_poisoned(queue) if retries_poisoned else None)
             try:
                 done = self._step(step, note)
-            except _Failed as failed:
-                result.failure = f"{described(failed.culprit)} fails: {failed}"
+            except draining.Failed as failed:
+                result.failure = f"{described(failed.parked)} fails: {failed}"
                 result.counts.update(self._step_up_to(failed, step, note))
                 break
             if not done:
@@ -153,14 +161,11 @@ class ParkedCommands:
             result.counts.update(done)
         return result
 
-    def _step_up_to(self, failed: _Failed, step: _Step, note: audit.Note) -> Counter[str]:
+    def _step_up_to(self, failed: draining.Failed, step: _Step, note: audit.Note) -> Counter[str]:
         """Do the part of a transaction before the command that has failed, and park that as poisoned."""
-        was_poisoned = failed.culprit.state == "poisoned"
-        if failed.culprit.queue != step.queue or (was_poisoned and not failed.after):
-            return Counter()
         try:
-            return self._step(step._replace(limit=failed.after, poisoned=failed), note)
-        except _Failed:  # not as before: the worker was in between; it can be tried again
+            return self._step(step._replace(failed=failed), note)
+        except draining.Failed:  # not as before: the worker was in between; it can be tried again
             return Counter()
 
     def _first_poisoned(self, queue: str) -> int | None:
@@ -169,31 +174,40 @@ class ParkedCommands:
     @stamina.retry(on=_is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
     def _step(self, step: _Step, note: audit.Note) -> Counter[str]:
         """Do one transaction; return what became of how many commands."""
-        chunk = self._room.head(step.queue, limit=CHUNK)
+        queue = {step.queue}
+        chunk = self._room.head(step.queue, limit=unit_of_work.QUEUE_CHUNK)
         if not chunk:
             return Counter()
         with self._begin() as uow:
-            uow.claim([parked.message for parked in chunk])
+            uow.claim([parked.message for parked in chunk], oldest_of=queue, ids=step.sought)
             batch = self._batch(uow)
-            terms = draining.Terms(claimed={one.id for one in chunk}, retried=step.retried, limit=step.limit)
-            way = batch.way_through(terms)
-            _go(way, step.queue)
-            self._repark(uow, step, way)
-            if way.ended or way.retried_waits or step.poisoned:
+            way = batch.go_through(queue, step.terms(chunk))
+            self._repark_retried(uow, step, way)
+            if way.ended or way.retried_waits or step.poisons:
                 uow.write_audit([audit.Entry("parked.released", _summary(step, chunk, way), note)])
+                uow.release_ended(queue - way.unfinished)
                 batch.finish()
                 uow.commit()
         return way.counts
 
-    def _repark(self, uow: audit.OperatorUnitOfWork, step: _Step, way: draining.Draining) -> None:
-        """Say why those stay that were tried and must stay; they keep their places."""
-        for parked in uow.parked({step.queue}):
-            if parked.id == step.retried and way.retried_waits is not None:
-                reason, error = way.retried_waits.reason, way.retried_waits.error
-                expires_at = uow.now + self._grace
-                uow.repark(parked, state="waiting", reason=reason, error=error, expires_at=expires_at)
-            elif step.poisoned is not None and parked.id == step.poisoned.culprit.id:
-                uow.repark(parked, state="poisoned", reason="failed", error=str(step.poisoned), expires_at=None)
+    def _repark_retried(self, uow: audit.OperatorUnitOfWork, step: _Step, way: draining.Draining) -> None:
+        """Have the poisoned command wait if it is only ahead of its batch; it keeps its place."""
+        waits = way.retried_waits
+        if waits is None:
+            return
+        [parked] = [one for one in uow.parked({step.queue}) if one.id == step.retried]
+        expires_at = uow.now + self._grace
+        uow.repark(
+            dataclasses.replace(
+                parked,
+                state="waiting",
+                reason=waits.reason,
+                error=waits.error,
+                error_class="",
+                stack="",
+                expires_at=expires_at,
+            )
+        )
 
     def _batch(self, uow: audit.OperatorUnitOfWork) -> settling.MicroBatch:
         return settling.MicroBatch(uow, envelopes=self._envelopes, grace=self._grace)
@@ -203,18 +217,6 @@ def described(parked: unit_of_work.ParkedCommand) -> str:
     """Return which command this is, for people."""
     record = parked.message.record
     return f"{parked.id} in {parked.queue} ({record.topic}/{record.partition}/{record.offset})"
-
-
-def _go(way: draining.Draining, queue: str) -> None:
-    """Go through a queue; raises `_Failed` with the command that fails."""
-    try:
-        way.run({queue})
-    except ports.Retryable:
-        raise
-    except Exception as error:
-        if way.trying is None:
-            raise
-        raise _Failed(way.trying, after=way.ended, error=error) from error
 
 
 def _summary(step: _Step, chunk: Sequence[unit_of_work.ParkedCommand], way: draining.Draining) -> str:

@@ -141,6 +141,8 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("error_class", sa.Text(), nullable=False),
+        sa.Column("stack", sa.Text(), nullable=False),
         sa.Column("parked_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("command", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
@@ -164,6 +166,13 @@ def upgrade() -> None:
     op.create_index(op.f("parked_batchref_idx"), "parked", ["batchref"], unique=False)
     op.create_index(op.f("parked_expires_at_idx"), "parked", ["expires_at"], unique=False)
     op.create_index(op.f("parked_queue_id_idx"), "parked", ["queue", "id"], unique=False)
+    op.create_index(
+        "parked_landmarks_idx",
+        "parked",
+        ["queue", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'poisoned' OR command ->> 'type' = 'CreateBatch'"),
+    )
     op.create_table(
         "positions",
         sa.Column("topic_id", sa.Text(collation="C"), nullable=False),
@@ -205,15 +214,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("shard", name=op.f("relay_shards_pkey")),
         postgresql_with={"fillfactor": 20},
     )
+    op.create_table(
+        "releases",
+        sa.Column("queue", sa.Text(collation="C"), nullable=False),
+        sa.Column("begun_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("queue", name=op.f("releases_pkey")),
+    )
 
 
 def downgrade() -> None:
     op.execute(sa.schema.DropSequence(sa.Sequence("journal_number")))
+    op.drop_table("releases")
     op.drop_table("relay_shards")
     op.drop_table("registered_schemas")
     op.drop_table("prunings")
     op.drop_table("products")
     op.drop_table("positions")
+    op.drop_index("parked_landmarks_idx", table_name="parked")
     op.drop_index(op.f("parked_queue_id_idx"), table_name="parked")
     op.drop_index(op.f("parked_expires_at_idx"), table_name="parked")
     op.drop_index(op.f("parked_batchref_idx"), table_name="parked")
