@@ -60,7 +60,7 @@ def positions(settings: config.Settings) -> dict[tuple[str, int], int]:
 
 def committed(settings: config.Settings) -> Mapping[tuple[str, int], int]:
     offsets = group_offsets.GroupOffsets(bootstrap.kafka_clients(settings), group=settings.consumer_group).committed()
-    return {tuple(at): offset for at, offset in offsets.items() if offset > 0}
+    return {(at.topic, at.partition): offset for at, offset in offsets.items() if offset > 0}
 
 
 def audited(settings: config.Settings) -> list[str]:

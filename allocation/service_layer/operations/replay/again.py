@@ -113,8 +113,9 @@ class Again:
             for message in chunk:
                 entry = uow.inbox_entry(message.id)
                 product = _product(message, uow)
-                is_sent = message.id in sent or message.id in attempts
-                reason = "sent again already" if is_sent else _reason_to_leave(message, entry, product)
+                reason = _reason_to_leave(message, entry, product)
+                if reason is None and (message.id in sent or message.id in attempts):
+                    reason = "there before, under the same id"
                 if reason is None:
                     attempts[message.id] = _attempt(message, entry)
                     stock.learn(product)
