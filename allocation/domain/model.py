@@ -8,9 +8,8 @@ same result on any machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from allocation.domain import commands, events, refusal
 
@@ -20,9 +19,11 @@ if TYPE_CHECKING:
 Preference = tuple[bool, date, str]
 
 
-@dataclass(frozen=True, slots=True)
-class OrderLine:
-    """`qty` pieces of `sku` for one order; equal when all three are equal."""
+class OrderLine(NamedTuple):
+    """`qty` pieces of `sku` for one order; equal when all three are equal.
+
+    It is looked up in every batch of its product, so how fast it is hashed matters.
+    """
 
     orderid: str
     sku: str
@@ -106,7 +107,7 @@ class Batch:
 
     def can_allocate(self, line: OrderLine) -> bool:
         """Tell whether the whole line fits."""
-        return self.sku == line.sku and self.available_quantity >= line.qty
+        return self.sku == line.sku and self._purchased_quantity - self._allocated_quantity >= line.qty
 
     def allocate(self, line: OrderLine) -> None:
         """Promise stock to a line that fits; the same line again changes nothing."""

@@ -6,6 +6,7 @@ Nothing that a record may hold makes this fail; only the registry's absence does
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from allocation.domain import commands, refusal
@@ -96,10 +97,8 @@ class MessageReader:
 
 
 def _size(record: messages.Record) -> int:
-    size = len(record.key or b"") + len(record.value or b"")
-    for name, value in record.headers:
-        size += len(name) + len(value or b"")
-    return size
+    parts = (record.key, record.value, *itertools.chain.from_iterable(record.headers))
+    return sum(map(len, filter(None, parts)))
 
 
 def _cut(record: messages.Record, size: int) -> messages.Message:

@@ -258,17 +258,9 @@ def _entry(
 ) -> unit_of_work.InboxEntry:
     record = message.record
     return unit_of_work.InboxEntry(
-        id=message.id,
-        attempt=message.attempt,
-        digest=message.digest,
-        outcome=outcome,
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        result=result,
-        reason=reason,
-        error=error,
-    )
+        message.id, message.attempt, message.digest, outcome, record.topic, record.partition, record.offset,
+        result, reason, error,
+    )  # fmt: skip
 
 
 def _id_reused(message: messages.Message, known: unit_of_work.InboxEntry) -> str:

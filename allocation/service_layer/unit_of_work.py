@@ -60,8 +60,7 @@ class Position(NamedTuple):
     last_digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class InboxEntry:
+class InboxEntry(NamedTuple):
     """What became of the message with this identity; `outcome` is handled, refused or waiting."""
 
     id: messages.MessageId

@@ -23,17 +23,21 @@ def dump(headers: messages.Headers) -> str:
 def dump_all(many: Sequence[messages.Headers]) -> Sequence[str]:
     """Return the same as `dump` does for each; a quarter of its time where no value needs escaping."""
     try:
-        texts = [
-            '[["' + '"], ["'.join([name + '", "' + value.decode("latin-1") for name, value in headers]) + '"]]'  # type: ignore[union-attr]
-            for headers in many
-        ]
+        texts = [_joined(headers) for headers in many]
     except AttributeError:  # a value is None
         return list(map(dump, many))
     everything = "".join(texts)
     quotes = _QUOTES_PER_HEADER * sum(map(len, many))
-    if everything.encode().translate(None, _PLAIN) or everything.count('"') != quotes or not all(many):
+    if everything.encode().translate(None, _PLAIN) or everything.count('"') != quotes:
         return list(map(dump, many))
     return texts
+
+
+def _joined(headers: messages.Headers) -> str:
+    if not headers:
+        return "[]"
+    pairs = [name + '", "' + value.decode("latin-1") for name, value in headers]  # type: ignore[union-attr]
+    return '[["' + '"], ["'.join(pairs) + '"]]'
 
 
 def load(text: str) -> messages.Headers:

@@ -70,7 +70,5 @@ class Inbox:
 
 
 def _row(entry: unit_of_work.InboxEntry) -> tuple[object, ...]:
-    return (
-        entry.id.id, entry.id.source, entry.attempt, entry.digest, entry.outcome, entry.topic, entry.partition,
-        entry.offset, entry.result, entry.reason, entry.error,
-    )  # fmt: skip
+    (source, id_), *rest = entry
+    return (id_, source, *rest)

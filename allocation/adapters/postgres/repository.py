@@ -216,7 +216,8 @@ class PostgresProducts:
             batch = model.Batch.restore(ref, sku, created, eta, purchased=purchased, allocated=allocated, lines=lines)
             of_sku[sku].append(batch)
             self._batches[ref] = _LoadedBatch(purchased, allocated, line_count, lines)
-            self._skus_of_refs.setdefault(ref, set()).add(sku)
+            if ref in refs:  # others are asked for by sku alone
+                self._skus_of_refs.setdefault(ref, set()).add(sku)
         for sku, batches in of_sku.items():
             self._products[sku] = model.Product(sku, batches, self._versions[sku])
 
