@@ -50,11 +50,12 @@ class Handler:
         self._places: Counter[str] = Counter()
         self._cursor = connection.cursor()
         self._topic = names.line_allocated
+        definitions = schemas.load()
         with bootstrap.database(settings) as engine:
-            remembered = schema.remembered_schemas(engine)
-        self._reader = fastavro.parse_schema(_definition(remembered, names.allocate))
-        self._writer = fastavro.parse_schema(_definition(remembered, names.line_allocated))
-        self._header = wire.header(remembered[schemas.subject(names.line_allocated)][0])
+            ids = schema.remembered_schemas(engine)[schemas.subject(names.line_allocated)]
+        self._reader = fastavro.parse_schema(json.loads(definitions["Allocate"]))
+        self._writer = fastavro.parse_schema(json.loads(definitions["LineAllocated"]))
+        self._header = wire.header(ids[definitions["LineAllocated"]])
 
     def rows(self, fetched: Sequence[Any]) -> tuple[str, str, str]:
         """Return what is to be copied into order_lines, inbox and outbox."""
@@ -166,10 +167,6 @@ def _send(producer: confluent_kafka.Producer, rows: Sequence[Any]) -> None:
 def _headers(text: str) -> list[Any]:
     """Return the headers of `_HEADERS`, which need no parser."""
     return [tuple(pair.split('", "')) for pair in text[3:-3].split('"], ["')]
-
-
-def _definition(remembered: dict[str, tuple[int, str]], topic: str) -> Any:
-    return json.loads(remembered[schemas.subject(topic)][1])
 
 
 _JOBS: dict[str, Callable[[config.Settings, threading.Event], None]] = {"handle": handle, "relay": relay}
