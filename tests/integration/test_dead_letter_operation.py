@@ -237,7 +237,9 @@ def test_parked_and_refused_messages_are_let_go_from_the_command_line(
     assert cli.lines("outbox", "list", "--json")[0]["id"] == id_
     assert cli.run("outbox", "release", str(id_), "--why", "the limit is raised").stdout.startswith("1 row goes")
     assert cli.run("outbox", "release", str(id_), "--why", "again").returncode == 1
-    with connected(patient) as connection:
-        assert [audited.what for audited in connection.execute(tables.audit.select())] == [
-            "parked.discarded", "parked.released", "outbox.released",
-        ]  # fmt: skip
+    audited = cli.lines("audit", "--json")
+    assert [line["what"] for line in audited] == ["parked.discarded", "parked.released", "outbox.released"]
+    assert [line["why"] for line in cli.lines("audit", "--json", "--since", audited[-1]["at"])] == [
+        "the limit is raised"
+    ]
+    assert "the limit is raised" in cli.run("audit").stdout

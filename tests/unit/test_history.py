@@ -28,7 +28,7 @@ def world() -> worlds.World:
     return world
 
 
-def tell(world: worlds.World, kind: str, id_: str) -> history.History:
+def tell(world: worlds.World, kind: str, id_: str, sku: str | None = None) -> history.History:
     sources = history_sources.Sources(
         logs=worlds._Logs(world),  # noqa: SLF001 - the world's own
         topics=worlds.NAMES,
@@ -36,7 +36,7 @@ def tell(world: worlds.World, kind: str, id_: str) -> history.History:
         on_progress=lambda _what, _done, _total: None,
     )
     reader = events.EventReader(topics=worlds.NAMES, deserializer=worlds.SERDE)
-    return history_making.HistoryMaker(sources, events=reader).make(history.Subject(kind, id_))
+    return history_making.HistoryMaker(sources, events=reader).make(history.Subject(kind, id_, sku))
 
 
 def told(found: history.History) -> list[str]:
@@ -109,6 +109,14 @@ def test_a_resent_event_is_told_once(world: worlds.World) -> None:
     first = world.topics["line_allocated"][0]
     world.append(messages.OutboxMessage(first.topic, first.key, first.value, (*first.headers, (messages.RESENT, b"1"))))
     assert len(tell(world, "order", "o1").steps()) == 3
+
+
+def test_of_an_order_the_lines_of_one_sku_may_be_asked_for(world: worlds.World) -> None:
+    world.allocated("o1", "LAMP", 1, "other")
+    assert len(tell(world, "order", "o1").steps()) == 4
+    lamp = tell(world, "order", "o1", "LAMP")
+    assert [step.batchref for step in lamp.steps()] == ["other"]
+    assert [*lamp.state().placed] == [history.Line("o1", "LAMP", 1)]
 
 
 def test_nothing_is_known_of_what_no_command_names(world: worlds.World) -> None:

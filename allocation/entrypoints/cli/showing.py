@@ -40,12 +40,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for
 def order(
     orderid: Annotated[str, typer.Argument(metavar="ORDERID")],
     *,
+    sku: Annotated[
+        str | None, typer.Option("--sku", metavar="SKU", help="Its lines of this sku only: much less is read then.")
+    ] = None,
     at: At = None,
     limit: Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the lines of an order: which batch serves each, and how it came to that."""
-    _show("order", orderid, at=at, limit=limit, as_json=as_json)
+    _show("order", orderid, sku=sku, at=at, limit=limit, as_json=as_json)
 
 
 @app.command()
@@ -68,7 +71,7 @@ def batch(
     _show("batch", ref, at=at, limit=limit, as_json=as_json)
 
 
-def _show(kind: str, id_: str, *, at: str | None, limit: int | None, as_json: bool) -> None:
+def _show(kind: str, id_: str, *, at: str | None, limit: int | None, as_json: bool, sku: str | None = None) -> None:
     """Read the topics and print; the exit code is 1 when nothing is known of it."""
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
     from allocation.entrypoints.cli import picturing, verifying  # noqa: PLC0415 - likewise
@@ -77,7 +80,7 @@ def _show(kind: str, id_: str, *, at: str | None, limit: int | None, as_json: bo
     until = changing.moment(at, "--at")
     settings = starting.settings()
     with verifying.progress_bar() as on_progress, bootstrap.history(settings, on_progress) as maker:
-        found = maker.make(operation.Subject(kind, id_))
+        found = maker.make(operation.Subject(kind, id_, sku))
     if as_json:
         changing.print_line(as_dict(found, until=until))
     for note in () if as_json else found.notes:

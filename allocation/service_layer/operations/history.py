@@ -133,15 +133,16 @@ _ABOUT_COMMANDS = frozenset({"duplicate", "no change"})  # the line stays as it 
 
 
 class Subject(NamedTuple):
-    """What is asked for: `kind` is order, sku or batch."""
+    """What is asked for: `kind` is order, sku or batch; of an order perhaps only the lines of one `sku`."""
 
     kind: str
     id: str
+    sku: str | None = None
 
     def concerns(self, step: Step) -> bool:
         """Tell whether a step belongs to its history."""
         if self.kind == "order":
-            return step.line is not None and step.line.orderid == self.id
+            return step.line is not None and step.line.orderid == self.id and self.sku in {None, step.sku}
         if self.kind == "batch":
             return step.batchref == self.id
         return step.sku == self.id
@@ -179,9 +180,10 @@ class History:
         return (step for step in self.everything if until is None or step.at <= until)
 
     def _narrowed(self, state: State) -> State:
-        kind, wanted = self.subject
+        kind, wanted, sku = self.subject
         if kind == "order":
-            own = [line for line in (*state.placed, *state.unplaced) if line.orderid == wanted]
+            lines = (*state.placed, *state.unplaced)
+            own = [line for line in lines if line.orderid == wanted and sku in {None, line.sku}]
             serving = {state.placed[line] for line in own if line in state.placed}
             return State(
                 batches=_only(state.batches, serving),

@@ -70,6 +70,8 @@ class Sources:
         """Return the skus that a subject has to do with; none when nothing is known of it."""
         if subject.kind == "sku":
             return frozenset({subject.id})
+        if subject.sku is not None:
+            return frozenset({subject.sku})
         if subject.kind == "order":
             found = self._commands([self._topics.allocate], _holds({subject.id}))
             return frozenset(
