@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import threading
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,7 +29,8 @@ def reached(name: str) -> None:
     wanted = _wanted()
     if name == wanted.name and next(_passes()) == wanted.strikes_at:
         os.write(_STDERR, b'{"event": "kill_point.reached", "name": "%s"}\n' % name.encode())
-        os.kill(os.getpid(), wanted.signal)
+        # To this thread: a SIGSTOP for the process is taken by any of its threads, and this one might go on meanwhile.
+        signal.pthread_kill(threading.get_ident(), wanted.signal)
 
 
 class _Wanted(NamedTuple):

@@ -31,7 +31,7 @@ RELAY = (
 )
 MIXES = ("allocate", "storm", "mixed")
 # What runs with every `make test`: the points where most can go wrong.
-SHORT = {("worker.before_commit", "mixed"), ("worker.after_commit", "storm"), ("relay.after_commit", "mixed")}
+SHORT = {("worker.after_commit", "storm"), ("relay.after_commit", "mixed")}
 ONCE_A_RUN = {"worker.during_rebalance", "relay.during_recovery"}
 
 CELLS = [

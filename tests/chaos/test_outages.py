@@ -145,4 +145,5 @@ def test_connections_are_cut_at(point: str, system: systems.System) -> None:
         system.drain()
         assert part.stop() == 0
     system.start(victim)
+    system.send(commands.take(100))
     system.verify()

@@ -87,6 +87,7 @@ def test_a_relay_that_wakes_up_between_two_steps_finds_itself_superseded(install
     finish(installation)
 
 
+@pytest.mark.long
 def test_a_relay_that_is_killed_at_any_moment_loses_and_repeats_nothing(installation: Load) -> None:
     chance = random.Random(2)
     end = time.monotonic() + DURATION_S
@@ -98,6 +99,7 @@ def test_a_relay_that_is_killed_at_any_moment_loses_and_repeats_nothing(installa
     finish(installation)
 
 
+@pytest.mark.long
 def test_a_relay_that_sleeps_and_wakes_up_after_another_took_over_loses_and_repeats_nothing(
     installation: Load,
 ) -> None:

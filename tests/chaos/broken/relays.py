@@ -77,11 +77,11 @@ def of_any_incarnation() -> None:
 
 def one_checkpoint_partition() -> None:
     """Put the checkpoints of all shards into one partition, and look there for the last committed one of the shard."""
-    original = relay_transaction._put
+    original_put, first = relay_transaction._put, relay_checkpoints.last
 
     def put(producer: Any, topic: str, value: Any, key: Any, partition: int, headers: Any) -> None:
         is_checkpoint = topic.endswith("relay_checkpoint")
-        original(producer, topic, value, key, 0 if is_checkpoint else partition, headers)
+        original_put(producer, topic, value, key, 0 if is_checkpoint else partition, headers)
 
     def last(config: clients.ClientConfig, *, topic: str, partition: int) -> checkpoints.Checkpoint | None:
         consumer = confluent_kafka.Consumer(config.consumer(**{"enable.partition.eof": True}))
@@ -91,7 +91,7 @@ def one_checkpoint_partition() -> None:
             if message.key() == b"%d" % partition:
                 found = checkpoints.Checkpoint.from_json(message.value() or b"")
         consumer.close()
-        return found
+        return found or first(config, topic=topic, partition=partition)  # which `allocation init` has put elsewhere
 
     relay_transaction._put = put
     relay_checkpoints.last = last
