@@ -10,7 +10,7 @@ from allocation.adapters.kafka import group_offsets, log_examination, replayed_l
 from allocation.adapters.postgres import operator_work, waiting_room
 from allocation.service_layer import reading
 from allocation.service_layer.operations import positions as operation
-from allocation.service_layer.operations.replay import again, plan, resending, rewinding, skipping
+from allocation.service_layer.operations.replay import again, pacing, plan, resending, rewinding, skipping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,11 @@ class _Parts:
     @property
     def positions(self) -> ports.Positions:
         return waiting_room.PostgresWaitingRoom(self.engine).positions
+
+    @property
+    def pace(self) -> pacing.Pace:
+        rows = waiting_room.PostgresWaitingRoom(self.engine).outbox_rows
+        return pacing.Pace(rows, max(self.settings.outbox_limit // 2, 1))  # the other half is the workers'
 
     def begin(self) -> audit.OperatorUnitOfWork:
         journal_topic = connections.topic_names(self.settings).journal
@@ -75,7 +80,7 @@ def handling_again(settings: config.Settings) -> Iterator[again.Again]:
     names = connections.topic_names(settings)
     with _parts(settings) as parts, connections.serde(settings, parts.engine) as avro_serde:
         reader = reading.MessageReader(topics=names, deserializer=avro_serde)
-        yield again.Again(logs=parts.logs, begin=parts.begin, reader=reader)
+        yield again.Again(logs=parts.logs, begin=parts.begin, reader=reader, pace=parts.pace)
 
 
 @contextlib.contextmanager
@@ -90,7 +95,9 @@ def resender(settings: config.Settings) -> Iterator[resending.Resender]:
     """Open what publishes events again."""
     names = connections.topic_names(settings)
     with _parts(settings) as parts, connections.serde(settings, parts.engine) as avro_serde:
-        yield resending.Resender(logs=parts.logs, begin=parts.begin, deserializer=avro_serde, names=names)
+        yield resending.Resender(
+            logs=parts.logs, begin=parts.begin, deserializer=avro_serde, names=names, pace=parts.pace
+        )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 from confluent_kafka import admin
+from structlog import testing
 
 from allocation import bootstrap, devstack
 from allocation.adapters.kafka import group_offsets
@@ -17,7 +18,7 @@ from tests import kafka_logs, waiting
 from tests.integration import operator_commands, settled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, MutableMapping
     from pathlib import Path
 
     from allocation import config
@@ -36,7 +37,17 @@ def installation(settings: config.Settings) -> config.Settings:
 
 
 @pytest.fixture
-def cli(installation: config.Settings, monkeypatch: pytest.MonkeyPatch) -> operator_commands.Commands:
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What worker and relay log; it would stand among what the commands print."""
+    with testing.capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+def cli(
+    installation: config.Settings, logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> operator_commands.Commands:
+    del logged
     return operator_commands.Commands(installation, monkeypatch)
 
 
@@ -92,7 +103,10 @@ def reset_offsets_by_kafkas_tool(settings: config.Settings, *where: str) -> None
 
 
 def test_moving_offsets_by_any_tool_repeats_nothing_and_a_restored_database_handles_what_it_lacks(
-    installation: config.Settings, cli: operator_commands.Commands, programs: Path
+    installation: config.Settings,
+    cli: operator_commands.Commands,
+    logged: list[MutableMapping[str, Any]],
+    programs: Path,
 ) -> None:
     del programs  # Kafka's tool is among them
     with settled.running(installation, is_relaying=False):
@@ -116,8 +130,10 @@ def test_moving_offsets_by_any_tool_repeats_nothing_and_a_restored_database_hand
         done = cli.lines("replay", "rewind", "--to-earliest", "--wait", "--json", *WHY)
         assert sum(line["read_again"] for line in done) == 3
         assert committed(installation) == {}
+        logged.clear()
         with settled.running(installation, is_relaying=False):
             wait_until_reread(installation)
+        assert sum(entry["repeated"] for entry in logged if entry["event"] == "worker.batch") == 3
         other = installation.model_copy(update={"consumer_group": f"{installation.consumer_group}-other"})
         with settled.running(other, is_relaying=False):
             settled.send(other, orders(3))
@@ -141,12 +157,13 @@ def test_a_range_is_handled_anew_events_are_sent_again_and_a_part_is_skipped(
         (short,) = {"o1", "o2", "o3"} - set(allocated(installation))
 
         again = ("replay", "rewind", "--again", "--only", "allocate", "--to-earliest", "--json", *WHY)
-        (tried,) = cli.lines(*again, "--dry-run")
-        assert (tried["orderid"], tried["attempt"], tried["batchref"]) == (short, 2, None)
+        (told,) = cli.lines(*again, "--dry-run")
+        assert (told["orderid"], told["attempt"], told["batchref"]) == (short, 2, None)
         settled.send(installation, [MORE_LAMPS])
         settled.wait_until_settled(installation, seen=5)
-        (tried,) = cli.lines(*again, "--dry-run")
-        assert tried["batchref"] == "b2"
+        tried = cli.run(*[argument for argument in again if argument != "--json"], "--dry-run")
+        assert f"attempt 2: 1 LAMP for {short}: room in b2" in tried.stdout
+        assert "2 commands left alone: allocated" in tried.stderr
         assert rows(installation, "SELECT count(*) FROM inbox WHERE attempt > 1") == [(0,)]
         cli.lines(*again)
         waiting.wait_until(lambda: len(allocated(installation)) == 3, deadline_s=settled.DEADLINE_S)
@@ -155,6 +172,9 @@ def test_a_range_is_handled_anew_events_are_sent_again_and_a_part_is_skipped(
 
         sent = cli.lines("replay", "resend", "--from", "2020-01-01T00:00Z", "--orderid", "o1", "--json", *WHY)
         assert [event["batchref"] for event in sent] == ["b1"]
+        tried = cli.run("replay", "resend", "--from", "2020-01-01T00:00Z", "--sku", "LAMP", "--dry-run", *WHY)
+        assert "orderid=o1 sku=LAMP qty=1 batchref=b1" in tried.stdout
+        assert tried.stderr == "4 events would go out again\n"  # three allocated, and one that was out of stock
         wait_until_outbox_is_empty(installation)
     topic = bootstrap.topic_names(installation).line_allocated
     of_first_order = (messages.CE_CAUSATIONID, b"o1")
@@ -169,6 +189,9 @@ def test_a_range_is_handled_anew_events_are_sent_again_and_a_part_is_skipped(
         if line["end"]
     )
     skip = ("replay", "skip", "--topic", "allocate", "--partition", str(partition), "--to-offset")
+    planned = cli.run("replay", "plan", "--from", "2020-01-01T00:00Z", "--topic", "allocate")
+    assert f"reads {end} offsets of these" in planned.stdout
+    assert "would be skipped, 1 command\n" in cli.run(*skip, str(end - 1), "--dry-run", *WHY).stdout
     for nowhere in (position, end + 1):
         with pytest.raises(ports.CannotReplay):
             cli.run(*skip, str(nowhere), *WHY)
@@ -229,4 +252,9 @@ def test_a_topic_that_was_made_anew_is_recognised_and_adopted_or_restarted_under
         assert sum(line["next_offset"] for line in adopted) == 1
         settled.send(installation, orders(4))
         waiting.wait_until(lambda: allocated(installation) == ["o1", "o2", "o4"], deadline_s=settled.DEADLINE_S)
-    assert audited(installation) == ["position.restarted"] * PARTITIONS + ["position.adopted"] * PARTITIONS
+    with bootstrap.database(installation) as engine, engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE positions SET last_digest = '' WHERE last_offset >= 0"))
+    assert "is not the one that was handled" in cli.run("position", "list").stdout
+    assert "goes on at offset" in cli.run("position", "adopt", "allocate", "--at", "end", *WHY).stdout
+    assert cli.run("position", "adopt", "allocate", "--at", "middle", *WHY).returncode == 2
+    assert audited(installation) == [*["position.restarted"] * PARTITIONS, *["position.adopted"] * (PARTITIONS + 1)]

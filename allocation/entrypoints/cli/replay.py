@@ -6,7 +6,6 @@ Whatever is done here, what the database holds is not done twice: its position d
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,7 +67,7 @@ def plan(
             changing.print_line(line)
         return
     columns = [name for name in shown[0] if name != "is_cut" and (since or name not in ("start", "covered"))]
-    changing.print_table(columns, [[_for_people(line[name]) for name in columns] for line in shown])
+    changing.print_table(columns, [[line[name] for name in columns] for line in shown])
     if since:
         typer.echo(f"a replay from {since} reads {sum(line.covered or 0 for line in lines):,} offsets of these")
     cut = [f"{line.topic}/{line.partition}" for line in lines if line.is_cut]
@@ -149,8 +148,8 @@ def resend(  # noqa: PLR0913 - the options
     )
     note = changing.note(why, who)
     with bootstrap.resender(settings) as resender, verifying.progress_bar() as on_progress:
-        found = resender.find(names, wanted, on_progress=on_progress)
-        counts = _print_events(resender.resend(found, note, dry_run=dry_run), as_json=as_json)
+        events = resender.run(names, wanted, note, dry_run=dry_run, on_progress=on_progress)
+        counts = _print_events(events, as_json=as_json)
     verb = "would go out again" if dry_run else "go out again with the relay's next passes"
     typer.echo(f"{options.count(counts, 'event')} {verb}", err=True)
 
@@ -166,11 +165,8 @@ def _print_events(events: Iterable[resending.Event], *, as_json: bool) -> int:
 
 
 def _fields(line: plan_operation.Line) -> dict[str, Any]:
-    return dataclasses.asdict(line)
-
-
-def _for_people(value: object) -> object:
-    return f"{value:%Y-%m-%d %H:%M:%S}Z" if isinstance(value, datetime) else value
+    fields = dataclasses.asdict(line)
+    return fields | {name: fields[name] and fields[name].isoformat() for name in ("first_at", "newest_at")}
 
 
 def _all_topics(settings: config.Settings) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ def _handle_again(
             rooms[attempt.batchref is not None] += 1
             _print_attempt(attempt, as_json=as_json)
     for reason, count in tally.left.items():
-        typer.echo(f"{options.count(count, 'command')} left as it is: {reason}", err=True)
+        typer.echo(f"{options.count(count, 'command')} left alone: {reason}", err=True)
     verb = "would be sent again" if dry_run else "sent again"
     found = f"{rooms[True]:,} find room as things are, {rooms[False]:,} do not"
     typer.echo(f"{options.count(rooms.total(), 'command')} {verb}: {found}", err=True)

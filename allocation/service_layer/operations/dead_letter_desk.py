@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import stamina
 
-from allocation.service_layer import ports
-from allocation.service_layer.operations import audit, dead_letters
+from allocation.service_layer.operations import audit, conflicts, dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,10 +26,6 @@ _Item = TypeVar("_Item")
 
 CHUNK = 200  # dead letters in memory and in one transaction; the largest possible ones are 200 MB then
 _ATTEMPTS = 5  # another operator on the same letters is done within one or two
-
-
-def _is_conflict(error: Exception) -> bool:
-    return isinstance(error, ports.Retryable) and not isinstance(error, ports.DependencyDown)
 
 
 class Log(Protocol):
@@ -161,7 +156,7 @@ class DeadLetterDesk:
         old = [letter.place for letter in letters if letter.place not in new]
         return self._decisions.of(letters[0].record.topic_id, old) if old else {}
 
-    @stamina.retry(on=_is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
     def _commit(
         self,
         letters: Sequence[dead_letters.DeadLetter],

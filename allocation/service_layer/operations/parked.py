@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import stamina
 
-from allocation.service_layer import draining, ports, settling, unit_of_work
-from allocation.service_layer.operations import audit
+from allocation.service_layer import draining, settling, unit_of_work
+from allocation.service_layer.operations import audit, conflicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from allocation.service_layer import envelopes
 
 _ATTEMPTS = 8  # a conflict with the worker, which may be busy with the same skus
-
-
-def _is_conflict(error: Exception) -> bool:
-    return isinstance(error, ports.Retryable) and not isinstance(error, ports.DependencyDown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +126,7 @@ class ParkedCommands:
             results.append(result)
         return results
 
-    @stamina.retry(on=_is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
     def _discard(self, commands: Sequence[unit_of_work.ParkedCommand], note: audit.Note) -> int:
         ids = {parked.id for parked in commands if parked.id is not None}
         queue = {commands[0].queue}
@@ -171,7 +167,7 @@ class ParkedCommands:
     def _first_poisoned(self, queue: str) -> int | None:
         return next((one.id for one in self._room.head(queue, limit=1) if one.state == "poisoned"), None)
 
-    @stamina.retry(on=_is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
     def _step(self, step: _Step, note: audit.Note) -> Counter[str]:
         """Do one transaction; return what became of how many commands."""
         queue = {step.queue}

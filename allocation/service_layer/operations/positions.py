@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import stamina
 
 from allocation.service_layer import messages, unit_of_work
-from allocation.service_layer import ports as outside
-from allocation.service_layer.operations import audit
+from allocation.service_layer.operations import audit, conflicts
 from allocation.service_layer.operations.replay import ports, skipping
 
 if TYPE_CHECKING:
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 Where = int | Literal["begin", "end"]
 
 _ATTEMPTS = 5  # of what only another operator can be in the way of
-
-
-def _is_conflict(error: Exception) -> bool:
-    return isinstance(error, outside.Retryable) and not isinstance(error, outside.DependencyDown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +69,7 @@ class Positions:
         """Return all partitions of the command topics."""
         return self._examine()
 
-    @stamina.retry(on=_is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
     def decide(
         self,
         topic: str,

@@ -8,7 +8,7 @@ import pytest
 
 from allocation.service_layer import messages, ports, reading, unit_of_work
 from allocation.service_layer.operations import audit
-from allocation.service_layer.operations.replay import again, resending, skipping, targets
+from allocation.service_layer.operations.replay import again, pacing, resending, skipping, targets
 from allocation.service_layer.operations.replay import ports as replaying
 from tests.unit.replay import world
 from tests.unit.replay.world import AT, LOG, NAMES, NOTE, World
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections import Counter
 
 BATCHES = replaying.TopicPartition("create_batch", 0)
+AT_ONCE = pacing.Pace(lambda _limit: 0, 1)
 ALLOCATED = replaying.TopicPartition("line_allocated", 0)
 
 
@@ -47,6 +48,7 @@ def handle_again(outside: World, *, dry_run: bool = False) -> tuple[list[again.A
         logs=outside,
         begin=outside.begin,
         reader=reading.MessageReader(topics=NAMES, deserializer=outside.values),
+        pace=AT_ONCE,
     )
     attempts = handling.run(
         {AT: 0}, {AT: len(outside.records[AT])}, NOTE, tally=tally, dry_run=dry_run, on_progress=world.no_progress
@@ -95,6 +97,33 @@ def test_in_a_log_that_does_not_fit_nothing_is_skipped_before_that_is_decided(ou
     outside.begins[AT] = 2
     with pytest.raises(replaying.CannotReplay, match="position adopt"):
         skip(outside, 3)
+
+
+def test_a_part_that_holds_no_record_is_skipped_and_the_log_recognised_as_before(
+    outside: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside.handle(order(outside, "o1"))
+    order(outside, "a marker of a transaction")
+    before = outside.positions()[LOG]
+    monkeypatch.setattr(outside, "between", lambda _starts, _ends: iter(()))
+    assert skip(outside, 2).commands == 0
+    assert outside.positions()[LOG] == before._replace(next_offset=2)
+
+
+def test_a_long_skip_shows_its_progress(outside: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skipping, "_PROGRESS_EVERY", 2)
+    for number in range(5):
+        order(outside, f"o{number}")
+    told: list[tuple[str, int, int]] = []
+    skipper = skipping.Skipper(logs=outside, positions=outside.positions, begin=outside.begin)
+    skipper.skip(
+        AT,
+        targets.ToOffset(5),
+        NOTE,
+        dry_run=True,
+        on_progress=lambda what, done, total: told.append((what, done, total)),
+    )
+    assert told == [("allocate/0", 2, 5), ("allocate/0", 4, 5)]
 
 
 def test_a_skip_that_meets_a_worker_starts_over(outside: World) -> None:
@@ -177,11 +206,13 @@ def test_events_go_out_again_as_they_were_marked_as_resent_and_once(outside: Wor
         outside.put(ALLOCATED, "LineAllocated", orderid=f"o{number % 2}", sku="LAMP", qty=1, batchref="b1", headers=own)
     outside.put(ALLOCATED, "LineAllocated", orderid="o1", headers=(*own, (messages.RESENT, b"1")))
     outside.put(ALLOCATED, "OutOfStock", orderid="o1")
-    resender = resending.Resender(logs=outside, begin=outside.begin, deserializer=outside.values, names=NAMES)
+    resender = resending.Resender(
+        logs=outside, begin=outside.begin, deserializer=outside.values, names=NAMES, pace=AT_ONCE
+    )
 
     def resend(wanted: resending.Filter, *, dry_run: bool = False) -> list[int]:
-        found = resender.find(["line_allocated"], wanted, on_progress=world.no_progress)
-        return [event.record.offset for event in resender.resend(found, NOTE, dry_run=dry_run)]
+        events = resender.run(["line_allocated"], wanted, NOTE, dry_run=dry_run, on_progress=world.no_progress)
+        return [event.record.offset for event in events]
 
     assert resend(resending.Filter(since=world.time_of(0)), dry_run=True) == [0, 1, 2, 3]
     assert resend(resending.Filter(since=world.time_of(1), until=world.time_of(3)), dry_run=True) == [1, 2]
@@ -197,3 +228,11 @@ def test_events_go_out_again_as_they_were_marked_as_resent_and_once(outside: Wor
     assert outside.audited == [
         audit.Entry("replay.resent", "2 events, from line_allocated/0/1 to line_allocated/0/3", NOTE)
     ]
+
+
+def test_what_is_sent_goes_no_faster_than_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "POLL_S", 0.0)
+    counts = [7, 7, 6]
+    told: list[str] = []
+    pacing.Pace(lambda _limit: counts.pop(0), 7).wait(lambda what, *_: told.append(what), "events", 1, 2)
+    assert told == ["events; waits for the relay"] * 2

@@ -16,23 +16,18 @@ import stamina
 
 from allocation.domain import commands, model
 from allocation.service_layer import messages, reading
-from allocation.service_layer import ports as outside
-from allocation.service_layer.operations import audit, dead_letters
+from allocation.service_layer.operations import audit, conflicts, dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from allocation.service_layer import unit_of_work
-    from allocation.service_layer.operations.replay import ports
+    from allocation.service_layer.operations.replay import pacing, ports
 
 CHUNK = 1000  # commands that are locked and looked at together: done within a second
 _ATTEMPTS = 8  # a conflict with the worker, which may be busy with the same skus
 
 _Item = TypeVar("_Item")
-
-
-def _is_conflict(error: Exception) -> bool:
-    return isinstance(error, outside.Retryable) and not isinstance(error, outside.DependencyDown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +63,10 @@ class Again:
         logs: ports.Logs,
         begin: Callable[[], audit.OperatorUnitOfWork],
         reader: reading.MessageReader,
+        pace: pacing.Pace,
     ) -> None:
         self._logs = logs
+        self._pace = pace
         self._begin = begin
         self._reader = reader
 
@@ -94,9 +91,11 @@ class Again:
             tally.sent.update(attempt.message.id for attempt in attempts)
             done += len(chunk)
             on_progress("commands", done, total)
+            if attempts and not dry_run:
+                self._pace.wait(on_progress, "commands", done, total)
             yield from (replace(one, batchref=stock.allocate(one.line)) for one in attempts)
 
-    @stamina.retry(on=_is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
     def _attempt(
         self,
         chunk: Sequence[messages.Message],

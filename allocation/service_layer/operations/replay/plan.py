@@ -9,7 +9,7 @@ from allocation.service_layer import messages
 from allocation.service_layer.operations.replay import targets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from allocation.service_layer.operations.replay import ports
@@ -89,11 +89,3 @@ def _is_cut(bounds: verify.Bounds, first: datetime | None, since: datetime | Non
     if since is None or not bounds.begin:
         return False
     return first is None or since < first
-
-
-def covered(lines: Sequence[Line]) -> Mapping[str, int]:
-    """Return how many offsets a replay reads, by topic."""
-    total: dict[str, int] = {}
-    for line in lines:
-        total[line.topic] = total.get(line.topic, 0) + (line.covered or 0)
-    return total

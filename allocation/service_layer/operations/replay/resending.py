@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from allocation.service_layer import topics
-    from allocation.service_layer.operations.replay import ports
+    from allocation.service_layer.operations.replay import pacing, ports
 
-CHUNK = 1000  # events in one transaction
+CHUNK = 1000  # records that are looked at, and events sent, at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,37 +57,41 @@ class Resender:
         begin: Callable[[], audit.OperatorUnitOfWork],
         deserializer: outside.Deserializer,
         names: topics.TopicNames,
+        pace: pacing.Pace,
     ) -> None:
         self._logs = logs
         self._begin = begin
         self._deserializer = deserializer
+        self._pace = pace
         self._record_names = {topic: name for name, topic in names.events.items()}
 
-    def find(self, names: Sequence[str], wanted: Filter, *, on_progress: ports.Progress) -> Iterator[Event]:
-        """Yield the events of these topics that are meant, without those that were resent before."""
+    def run(
+        self, names: Sequence[str], wanted: Filter, note: audit.Note, *, dry_run: bool, on_progress: ports.Progress
+    ) -> Iterator[Event]:
+        """Yield the events of these topics that are meant and go out again, or would; none that was resent before."""
         bounds = self._logs.bounds(names)
         first = self._logs.offsets_at(bounds, wanted.since)
         last = {} if wanted.until is None else self._logs.offsets_at(bounds, wanted.until)
         starts = {at: first.get(at, one.end) for at, one in bounds.items()}
         ends = {at: max(last.get(at, one.end), starts[at]) for at, one in bounds.items()}
         total = sum(ends.values()) - sum(starts.values())
-        for done, record in enumerate(self._logs.between(starts, ends), start=1):
+        done = 0
+        for chunk in _chunks(self._logs.between(starts, ends)):
+            events = [event for event in map(self._event, chunk) if event is not None and _is_wanted(event, wanted)]
+            done += len(chunk)
             on_progress("events", done, total)
-            event = self._event(record)
-            if event is not None and _is_wanted(event, wanted):
-                yield event
+            if events and not dry_run:
+                self._send(events, note)
+                self._pace.wait(on_progress, "events", done, total)
+            yield from events
 
-    def resend(self, events: Iterator[Event], note: audit.Note, *, dry_run: bool = False) -> Iterator[Event]:
-        """Yield what goes out again, or would."""
-        while chunk := list(itertools.islice(events, CHUNK)):
-            if not dry_run:
-                with self._begin() as uow:
-                    for event in chunk:
-                        uow.send(_resent(event.record))
-                    subject = f"{len(chunk)} events, from {chunk[0].at} to {chunk[-1].at}"
-                    uow.write_audit([audit.Entry("replay.resent", subject, note)])
-                    uow.commit()
-            yield from chunk
+    def _send(self, events: Sequence[Event], note: audit.Note) -> None:
+        with self._begin() as uow:
+            for event in events:
+                uow.send(_resent(event.record))
+            subject = f"{len(events)} events, from {events[0].at} to {events[-1].at}"
+            uow.write_audit([audit.Entry("replay.resent", subject, note)])
+            uow.commit()
 
     def _event(self, record: messages.Record) -> Event | None:
         """Return the event, None for what is none, or was resent: one original is enough."""
@@ -97,6 +101,11 @@ class Resender:
             return Event(record, self._deserializer.deserialize(self._record_names[record.topic], record.value))
         except outside.UnreadableValue:
             return None
+
+
+def _chunks(records: Iterator[messages.Record]) -> Iterator[list[messages.Record]]:
+    while chunk := list(itertools.islice(records, CHUNK)):
+        yield chunk
 
 
 def _is_wanted(event: Event, wanted: Filter) -> bool:

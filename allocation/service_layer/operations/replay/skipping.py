@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import stamina
 
 from allocation.service_layer import messages, reading, unit_of_work
-from allocation.service_layer import ports as outside
-from allocation.service_layer.operations import audit
+from allocation.service_layer.operations import audit, conflicts
 from allocation.service_layer.operations.replay import ports, targets
 
 if TYPE_CHECKING:
@@ -23,11 +22,8 @@ if TYPE_CHECKING:
     from allocation.service_layer.operations.verify import ports as verify
 
 SKIPPED = "skipped"  # the journal's word
+_PROGRESS_EVERY = 1000  # records
 _ATTEMPTS = 5  # a worker moves a position some hundred times a second at most
-
-
-def _is_conflict(error: Exception) -> bool:
-    return isinstance(error, outside.Retryable) and not isinstance(error, outside.DependencyDown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class Skipper:
         self._positions = positions
         self._begin = begin
 
-    @stamina.retry(on=_is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
     def skip(
         self,
         at: ports.TopicPartition,
@@ -86,7 +82,8 @@ class Skipper:
         last, count = None, 0
         for record in self._logs.between({at: first}, {at: end}):
             last, count = record, count + 1
-            on_progress(str(at), record.offset - first + 1, end - first)
+            if not count % _PROGRESS_EVERY:
+                on_progress(str(at), record.offset - first + 1, end - first)
         return last, count
 
 

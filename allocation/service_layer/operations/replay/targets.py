@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from allocation.service_layer.operations.replay import ports
 
@@ -96,6 +96,8 @@ def offsets(
             for at, one in bounds.items():
                 _check(at, one, offset)
             return dict.fromkeys(bounds, offset)
+        case _:
+            assert_never(target)
 
 
 def _check(at: ports.TopicPartition, bounds: verify.Bounds, offset: int) -> None:
