@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from allocation import bootstrap
-from allocation.entrypoints import stopping
+from allocation.entrypoints import rejoining, stopping
 from allocation.entrypoints.observing import parts
 from allocation.service_layer import ports
 
@@ -38,15 +38,17 @@ def run(settings: config.Settings) -> None:
 
 
 def serve(settings: config.Settings, stop: threading.Event, signals: signals.Signals) -> None:
-    """Work until the event is set, through outages of everything."""
+    """Work until the event is set, through outages of everything; raises `MembershipLost` if another has its name."""
     waits_for = ""
+    rejoins = rejoining.Rejoining(group=settings.consumer_group, instance_id=settings.consumer_instance_id)
     while not stop.is_set():
         try:
             with bootstrap.worker(settings, stopping=stop, signals=signals) as worker:
                 log.info("worker.started", group=settings.consumer_group, instance=settings.consumer_instance_id)
                 worker.run(stop)
         except (ports.DependencyDown, ports.MembershipLost) as error:
-            # Also after an outage: a commit that the client sends again under its former membership costs it the new.
+            if isinstance(error, ports.MembershipLost):
+                rejoins.note(error)
             signals.says("work", str(error))
             if str(error) != waits_for:
                 waits_for = str(error)

@@ -51,4 +51,8 @@ class Serializer(Protocol):
 
 
 class MembershipLost(Exception):
-    """The group has shut this worker out for good; only a restart with other settings helps."""
+    """The group has shut this member out, or does not let it in; only a new one may try again."""
+
+    def __init__(self, error: str, *, was_member: bool = False) -> None:
+        super().__init__(error)
+        self.was_member = was_member

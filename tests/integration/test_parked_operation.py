@@ -48,7 +48,9 @@ class World:
 
     def poison(self, command: commands.Command) -> None:
         """Have the worker set a command aside that fails."""
-        self.processor.set_aside(self._record(command), failure=failures.Failure("TypeError: a bug"))
+        self.processor.set_aside(
+            self._record(command), failure=failures.Failure("TypeError: a bug", "TypeError", "abc123")
+        )
 
     def parked(self) -> list[tuple[str, str]]:
         """What is parked, in order: the state, and the order or batch that it is about."""
@@ -204,6 +206,7 @@ def test_a_discarded_command_is_a_dead_letter_and_what_stood_behind_it_goes_on(w
     headers = dict(letter.headers)
     assert headers["dead_letter_reason"] == b"discarded"
     assert headers["dead_letter_error"] == b"never meant to be sent"
+    assert headers["dead_letter_stack"] == b"abc123"
     assert sorted((entry.outcome, entry.reason) for entry in contents.inbox.values() if entry.reason) == [
         ("refused", "discarded")
     ]

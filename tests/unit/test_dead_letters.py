@@ -23,7 +23,7 @@ def refused(
     record = builders.a_record(VALUE, topic=topic, partition=2, offset=7, headers=headers, topic_id="the-topic")
     message = READER.read(record) if topic in COMMAND_TOPICS else builders.a_message(_unreadable(), record=record)
     letter = ENVELOPES.dead_letter(
-        message, reason=reason, error="Invalid sku LAMP", error_class="InvalidSku", time=builders.NOW
+        message, reason=reason, error="Invalid sku LAMP", error_class="InvalidSku", stack="abc", time=builders.NOW
     )
     return builders.a_record(letter.value, topic=letter.topic, partition=3, offset=17, headers=letter.headers)
 
@@ -50,7 +50,7 @@ def test_a_dead_letter_says_what_was_refused_and_why() -> None:
     assert letter.place == dead_letters.Place(3, 17)
     assert letter.origin == dead_letters.Origin("here.allocate", "the-topic", 2, 7)
     assert (letter.reason, letter.error, letter.error_class) == ("invalid_sku", "Invalid sku LAMP", "InvalidSku")
-    assert (letter.attempt, letter.time, letter.key) == (1, builders.NOW, "LAMP")
+    assert (letter.attempt, letter.time, letter.key, letter.stack) == (1, builders.NOW, "LAMP", "abc")
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,14 @@ def test_a_filter_lets_pass_what_fits_all_that_it_names() -> None:
     for fits in (
         dead_letters.Filter(),
         dead_letters.Filter(reasons={"conflict", "invalid_sku"}, topics={"here.allocate"}, keys={"LAMP"}),
+        dead_letters.Filter(stacks={"abc"}),
         dead_letters.Filter(places={dead_letters.Place(3, 17)}, since=builders.NOW, until=later),
     ):
         assert fits.matches(letter)
     for other in (
         dead_letters.Filter(reasons={"conflict"}),
         dead_letters.Filter(topics={"allocate"}),
+        dead_letters.Filter(stacks={"abcd"}),
         dead_letters.Filter(keys={"LAMPS"}, reasons={"invalid_sku"}),
         dead_letters.Filter(places={dead_letters.Place(17, 3)}),
         dead_letters.Filter(since=later),

@@ -354,14 +354,17 @@ def test_a_poisoned_command_holds_up_its_sku_and_its_batches_but_no_other(desk: 
 
 def test_a_poisoned_command_has_no_end_of_grace(desk: Desk) -> None:
     desk.set_aside(LINE)
-    assert desk.database.state.parked[0].expires_at is None
+    parked = desk.database.state.parked[0]
+    assert (parked.expires_at, parked.error_class, parked.stack) == (None, "Curse", "abc123")
 
 
 def test_a_message_without_a_command_that_fails_goes_to_the_dead_letters(desk: Desk) -> None:
     desk.set_aside(builders.a_message(messages.Unreadable("undecodable", "no Avro"), id="m1"))
     assert desk.parked == []
     assert (desk.entry("m1").outcome, desk.entry("m1").reason) == ("refused", "failed")
-    assert desk.dead_letters[0]["dead_letter_error"] == "a bug"
+    letter = desk.dead_letters[0]
+    assert letter["dead_letter_error"] == "a bug"
+    assert (letter["dead_letter_class"], letter["dead_letter_stack"]) == ("Curse", "abc123")
 
 
 def test_a_duplicate_that_fails_does_not_touch_what_is_known_of_the_first(desk: Desk) -> None:

@@ -66,13 +66,19 @@ class GroupConsumer:
         self._unplaced: set[Key] = set()
         self._diverged: dict[Key, str] = {}
         self._held: dict[Key, Mapping[messages.LogPartition, int]] = {}
+        self._group_offsets: dict[Key, int] = {}
         self._held_until = 0.0
         self._undecided_until = 0.0
         self._ends: dict[Key, messages.LogEnd] = {}
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
         self.rebalances = 0
         membership = _membership(protocol, instance_id, session_timeout_ms)
-        settings = {"group.id": group, "enable.partition.eof": True, "fetch.wait.max.ms": _FETCH_WAIT_MS}
+        settings = {
+            "group.id": group,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": _FETCH_WAIT_MS,
+            "on_commit": self._on_commit,
+        }
         self._consumer = confluent_kafka.Consumer(config.consumer(**settings, **membership))
         self._names = list(names)
         self._subscribe()
@@ -133,6 +139,7 @@ class GroupConsumer:
             assigned=len(self._assigned()),
             held=tuple(f"{key.topic}/{key.partition}" for key in sorted(self._held)),
             set_aside={f"{key.topic}/{key.partition}": self._diverged[key] for key in sorted(self._diverged)},
+            committed=dict(self._group_offsets),
         )
 
     def take_ends(self) -> Iterable[messages.LogEnd]:
@@ -155,6 +162,13 @@ class GroupConsumer:
         self._consumer.subscribe(
             self._names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
+
+    def _on_commit(
+        self, error: confluent_kafka.KafkaError | None, offsets: list[confluent_kafka.TopicPartition]
+    ) -> None:
+        """Note what the group has; what it has not does no harm, and is committed with the next batch."""
+        if error is None:
+            self._group_offsets |= {Key(one.topic, one.partition): one.offset for one in offsets if one.error is None}
 
     def _records(self, fetched: Iterable[Any]) -> list[messages.Record]:
         records = []
@@ -229,7 +243,8 @@ class GroupConsumer:
         elif error.fatal() or error.code() == confluent_kafka.KafkaError._FATAL:  # noqa: SLF001 - see above
             raise ports.MembershipLost(
                 f"Kafka no longer lets this worker be a member of its group: {error.str()}; "
-                "if another worker uses the same ALLOCATION_CONSUMER_INSTANCE_ID, give each its own"
+                "if another worker uses the same ALLOCATION_CONSUMER_INSTANCE_ID, give each its own",
+                was_member=self.rebalances > 0,
             )
         else:
             log.warning("kafka.consumer_error", topic=key.topic, code=error.name(), detail=error.str())
@@ -349,6 +364,7 @@ class GroupConsumer:
         self._diverged.pop(key, None)
         self._held.pop(key, None)
         self._expected.pop(key, None)
+        self._group_offsets.pop(key, None)
         self._ends.pop(key, None)
 
     def _assigned(self) -> list[Key]:
