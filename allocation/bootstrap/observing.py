@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,11 +46,10 @@ class Observation:
         partitions: Callable[[], Sequence[status.Partition] | None],
     ) -> None:
         """Let the metrics tell what these find at each scrape."""
-        heard = self.signals
-        handled_at = heard.handled_at if isinstance(heard, hearing.WorkerSignals) else dict
-        self.registry.register(
-            looking.Figures(ready=ready, database=database, partitions=partitions, handled_at=handled_at)
-        )
+        figures = functools.partial(looking.Figures, ready=ready, database=database, partitions=partitions)
+        if isinstance(heard := self.signals, hearing.WorkerSignals):
+            figures = functools.partial(figures, handled_at=heard.handled_at, committed=heard.committed)
+        self.registry.register(figures())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ pass or turn of a loop and never per message, so that nobody listening costs not
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partitions:
-    """What a worker has of the command topics; `set_aside` says why nothing more is taken from some."""
+    """What a worker has of the command topics.
+
+    `set_aside` says why nothing more is taken from some; `committed` are the group's offsets that Kafka has
+    confirmed since, by topic and partition.
+    """
 
     assigned: int = 0
     held: tuple[str, ...] = ()
     set_aside: Mapping[str, str]
+    committed: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 class Signals:

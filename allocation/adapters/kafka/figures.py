@@ -9,6 +9,8 @@ from allocation.service_layer import messages
 from allocation.service_layer.operations import status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from allocation.adapters.kafka import clients
     from allocation.service_layer import topics as topic_names
 
@@ -32,23 +34,31 @@ class KafkaFigures:
         found = self._topics.describe(names)
         return status.KafkaFigures(
             cluster_id=cluster_id,
-            partitions=self._partitions({name: found[name] for name in self._names.commands.values() if name in found}),
+            partitions=self._partitions(
+                {name: found[name] for name in self._names.commands.values() if name in found},
+                committed=self._group.committed(),
+            ),
             missing_topics=tuple(name for name in names if name not in found),
             dead_letters=self._dead_letters(),
             members=self._group.members(),
         )
 
     def partitions(self) -> tuple[status.Partition, ...]:
-        """Return the partitions of the command topics alone, which takes some milliseconds."""
-        return self._partitions(self._topics.describe(self._names.commands.values()))
+        """Return the partitions of the command topics, without the group's offsets; takes some milliseconds.
 
-    def _partitions(self, found: dict[str, topics.TopicDescription]) -> tuple[status.Partition, ...]:
+        The group's coordinator is left alone: after a broker's restart the client may wait for it for good.
+        """
+        return self._partitions(self._topics.describe(self._names.commands.values()), committed={})
+
+    def _partitions(
+        self, found: Mapping[str, topics.TopicDescription], *, committed: Mapping[topics.TopicPartition, int]
+    ) -> tuple[status.Partition, ...]:
         keys = [
             topics.TopicPartition(name, number)
             for name, description in found.items()
             for number in range(description.partitions)
         ]
-        marks, committed = self._topics.watermarks(keys), self._group.committed()
+        marks = self._topics.watermarks(keys)
         return tuple(
             status.Partition(
                 topic=key.topic,

@@ -47,6 +47,7 @@ class WorkerSignals(signals.Standing):
         self._partitions = metrics.PARTITIONS.gauge(registry)
         self._rebalances_known = 0
         self._handled_at: dict[tuple[str, int], float] = {}
+        self._committed: Mapping[tuple[str, int], int] = {}
 
     def handled(
         self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
@@ -78,6 +79,7 @@ class WorkerSignals(signals.Standing):
         # A worker that opens anew counts from the beginning.
         self._rebalances.inc(max(rebalances - self._rebalances_known, 0))
         self._rebalances_known = rebalances
+        self._committed = partitions.committed
         self._partitions.labels("assigned").set(partitions.assigned)
         self._partitions.labels("held").set(len(partitions.held))
         self._partitions.labels("set_aside").set(len(partitions.set_aside))
@@ -85,6 +87,10 @@ class WorkerSignals(signals.Standing):
     def handled_at(self) -> Mapping[tuple[str, int], float]:
         """Return when the last command was created that was handled here (Unix time), by topic and partition."""
         return dict(self._handled_at)
+
+    def committed(self) -> Mapping[tuple[str, int], int]:
+        """Return the group's offsets of this worker's partitions, as far as it has committed any."""
+        return self._committed
 
     def _count(self, report: processing.Report) -> None:
         for outcome, count in report.outcomes.items():

@@ -23,7 +23,8 @@ class Figures(registry.Collector):
     """Asks at each scrape.
 
     `ready` tells by check whether all is well; `database` and `partitions` return None while they do not
-    answer; `handled_at` tells when the last command was created that this process handled of each log.
+    answer; `handled_at` tells when the last command was created that this process handled of each log, and
+    `committed` the group's offset there.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Figures(registry.Collector):
         database: Callable[[], status.DatabaseFigures | None],
         partitions: Callable[[], Sequence[status.Partition] | None],
         handled_at: Callable[[], Mapping[tuple[str, int], float]] = dict,
+        committed: Callable[[], Mapping[tuple[str, int], int]] = dict,
     ) -> None:
         self._ready = ready
         self._database = database
         self._partitions = partitions
         self._handled_at = handled_at
+        self._committed = committed
 
     def describe(self) -> Iterator[core.GaugeMetricFamily]:
         """Tell nothing, so that registering asks nobody."""
@@ -58,15 +61,16 @@ class Figures(registry.Collector):
     def _lags(self, lags: Sequence[status.Lag]) -> Iterator[core.GaugeMetricFamily]:
         families = metrics.LAG.family(), metrics.LAG_SECONDS.family(), metrics.UNCOMMITTED.family()
         offsets, seconds, uncommitted = families
-        handled_at, now = self._handled_at(), time.time()
+        handled_at, committed, now = self._handled_at(), self._committed(), time.time()
         for lag in lags:
             labels = [lag.topic, str(lag.partition)]
             offsets.add_metric(labels, lag.lag)
             at = handled_at.get((lag.topic, lag.partition))
             if at is not None:
                 seconds.add_metric(labels, max(now - at, 0.0) if lag.lag else 0.0)
-            if lag.committed is not None:
-                uncommitted.add_metric(labels, lag.position - lag.committed)
+            at_group = committed.get((lag.topic, lag.partition))
+            if at_group is not None:
+                uncommitted.add_metric(labels, lag.position - at_group)
         yield from families
 
 

@@ -98,7 +98,7 @@ def test_the_bridge_counts_both_ways(registry: prometheus_client.CollectorRegist
 
 
 LOG = messages.LogPartition("id", 1)
-PARTITION = status.Partition(topic="allocate", log=LOG, begin=0, end=10, committed=3)
+PARTITION = status.Partition(topic="allocate", log=LOG, begin=0, end=10, committed=None)
 
 
 def database(next_offset: int) -> status.DatabaseFigures:
@@ -119,6 +119,7 @@ def test_lags_and_backlogs_are_looked_up_at_each_scrape(registry: prometheus_cli
             database=lambda: found[0],
             partitions=lambda: [PARTITION],
             handled_at=lambda: {("allocate", 1): time.time() - 60},
+            committed=lambda: {("allocate", 1): 3},
         )
     )
     value = registry.get_sample_value
