@@ -92,9 +92,11 @@ def pytest_runtest_makereport(
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> tuple[str, str, str] | None:
     """Print no dots between the lines of the cells."""
-    if config.getoption("--long") and report.passed and "tests/chaos/" in report.nodeid:
-        return ("passed" if report.when == "call" else "", "", "")
-    return None
+    if not config.getoption("--long") or report.skipped or "tests/chaos/" not in report.nodeid:
+        return None
+    if report.when == "call":
+        return (report.outcome, "", "")
+    return ("error" if report.failed else "", "", "")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -97,6 +97,7 @@ def test_another_worker_takes_over_from_one_that_was_killed(
         with parts.running("worker", settings[0]) as first, parts.running("worker", settings[1]) as second:
             half = 3 * PARTITIONS // 2  # of three topics
             waiting.wait_until(lambda: share(first) == share(second) == half, deadline_s=parts.DEADLINE_S)
+            assert_of_one_owner(second)
             orders.place()
             first.process.kill()
             began = time.monotonic()
@@ -138,6 +139,23 @@ def test_a_killed_worker_that_restarts_under_kip_848_goes_on_when_its_session_is
 
 def share(worker: parts.Part) -> int:
     """Return how many partitions a worker has, as it told when it was given some and when some were taken."""
-    lines = [json.loads(text) for text in tuple(worker.said) if text.startswith("{")]
-    given = sum(len(line["at"]) for line in lines if line["event"] == "worker.assigned")
-    return given - sum(int(line["partitions"]) for line in lines if line["event"] == "worker.revoked")
+    given = sum(len(line["at"]) for line in told(worker) if line["event"] == "worker.assigned")
+    return given - sum(int(line["partitions"]) for line in told(worker) if line["event"] == "worker.revoked")
+
+
+def assert_of_one_owner(worker: parts.Part) -> None:
+    """Fail if a worker that came second has a partition of one topic without those of its number of the others."""
+    topics_by_number: dict[str, set[str]] = {}
+    for line in told(worker):
+        if line["event"] == "worker.revoked":  # it never gave up a part
+            topics_by_number.clear()
+        for place in line.get("at", ()):
+            topic, _, number = place.rpartition("/")
+            topics_by_number.setdefault(number, set()).add(topic)
+    assert {len(topics) for topics in topics_by_number.values()} == {3}, topics_by_number
+
+
+def told(worker: parts.Part) -> list[dict[str, Any]]:
+    """Return what a worker said of its partitions."""
+    lines: list[dict[str, Any]] = [json.loads(text) for text in tuple(worker.said) if text.startswith("{")]
+    return [line for line in lines if line["event"] in ("worker.assigned", "worker.revoked")]
