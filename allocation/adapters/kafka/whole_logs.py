@@ -1,7 +1,13 @@
-"""Whole topics with their bounds, as `verify` compares them."""
+"""Whole topics with their bounds, as `verify` compares them.
+
+A transaction is committed before its records can be seen: the markers that let them be seen follow a moment later
+(KIP-98). Whoever was told of the commit must find the records, so the ends are those behind all that was written by
+now; only for a transaction that does not end nobody waits.
+"""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from allocation.adapters.kafka import errors, log_reader, topics
@@ -14,10 +20,15 @@ if TYPE_CHECKING:
     from allocation.service_layer import messages
 
 
-class WholeLogs:
-    """See `verify.ports.Logs`; for one thread."""
+SETTLE_TIMEOUT_S = 10.0  # a relay's transaction takes milliseconds; its timeout would be a minute
+_POLL_S = 0.02
 
-    def __init__(self, config: clients.ClientConfig) -> None:
+
+class WholeLogs:
+    """See `verify.ports.Logs`; for one thread. What does not settle within `settle_timeout_s` is told as hidden."""
+
+    def __init__(self, config: clients.ClientConfig, *, settle_timeout_s: float = SETTLE_TIMEOUT_S) -> None:
+        self._settle_timeout_s = settle_timeout_s
         self._servers = config.bootstrap_servers
         self._admin = topics.TopicAdmin(config)
         self._reader = log_reader.LogReader(config)
@@ -29,17 +40,30 @@ class WholeLogs:
         if missing:
             msg = f"there is no topic {', '.join(missing)} at {self._servers}; `allocation init` creates the topics"
             raise errors.KafkaRefused(msg)
-        marks = self._admin.watermarks(
-            [
-                topics.TopicPartition(name, number)
-                for name, description in described.items()
-                for number in range(description.partitions)
-            ]
-        )
+        partitions = [
+            topics.TopicPartition(name, number)
+            for name, description in described.items()
+            for number in range(description.partitions)
+        ]
+        written = self._admin.high_watermarks(partitions)
         return {
-            partition: ports.Bounds(described[partition.topic].topic_id, mark.begin, mark.end)
-            for partition, mark in marks.items()
+            partition: ports.Bounds(
+                described[partition.topic].topic_id, mark.begin, mark.end, max(0, written[partition] - mark.end)
+            )
+            for partition, mark in self._settled(written).items()
         }
+
+    def _settled(
+        self, written: Mapping[topics.TopicPartition, int]
+    ) -> Mapping[topics.TopicPartition, topics.Watermarks]:
+        """Wait until all that was written can be seen, or is not there any more."""
+        deadline = time.monotonic() + self._settle_timeout_s
+        while True:
+            marks = self._admin.watermarks(list(written))
+            is_settled = all(mark.end >= written[partition] for partition, mark in marks.items())
+            if is_settled or time.monotonic() > deadline:
+                return marks
+            time.sleep(_POLL_S)
 
     def read(self, names: Sequence[str], *, until: Mapping[ports.TopicPartition, int]) -> Iterator[messages.Record]:
         """Yield the records before these offsets, each partition in its order."""

@@ -18,6 +18,7 @@ def test_a_true_history_agrees(world: builders.World) -> None:
     assert report.findings == []
     assert report.total == 0
     assert report.compared == {
+        findings.Check.ENDS: 8,
         findings.Check.POSITIONS: 3,
         findings.Check.JOURNAL: 7,
         findings.Check.COMMANDS: 7,
@@ -62,6 +63,13 @@ def test_a_position_behind_the_end_of_its_log_is_found(world: builders.World) ->
     assert world.findings() == [
         "positions: allocate/0 is handled up to offset 9, but ends at 3: was the topic truncated?"
     ]
+
+
+def test_what_a_transaction_hides_that_does_not_end_is_found(world: builders.World) -> None:
+    world.hidden["line_allocated"] = 3
+    [finding] = world.verify().findings
+    assert (finding.check, finding.subject) == (findings.Check.ENDS, "line_allocated/0")
+    assert finding.text.startswith("its last 3 offsets, from ")
 
 
 def test_a_topic_that_was_made_anew_cannot_be_compared(world: builders.World) -> None:

@@ -37,6 +37,7 @@ class World:
         everything = (*NAMES.commands.values(), *NAMES.events.values(), NAMES.dead_letter, NAMES.journal)
         self.topics: dict[str, list[messages.Record]] = {name: [] for name in everything}
         self.begins: dict[str, int] = {}
+        self.hidden: dict[str, int] = {}
         self.positions: dict[messages.LogPartition, tuple[str, int]] = {}
         self.products: dict[str, snapshot.Product] = {}
         self.batches: dict[str, snapshot.Batch] = {}
@@ -187,7 +188,12 @@ class World:
         )
 
     def bounds(self, names: Sequence[str]) -> Mapping[ports.TopicPartition, ports.Bounds]:
-        return {(name, 0): ports.Bounds(f"id-of-{name}", self.begins.get(name, 0), self._end(name)) for name in names}
+        return {
+            (name, 0): ports.Bounds(
+                f"id-of-{name}", self.begins.get(name, 0), self._end(name), self.hidden.get(name, 0)
+            )
+            for name in names
+        }
 
     def read_logs(self, names: Sequence[str], until: Mapping[ports.TopicPartition, int]) -> Iterator[messages.Record]:
         for name in names:

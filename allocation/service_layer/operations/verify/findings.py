@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 class Check(enum.Enum):
     """One comparison; the value is what it establishes."""
 
+    ENDS = "nothing written is hidden from readers"
     POSITIONS = "stored positions lie within their logs"
     JOURNAL = "every handled record is journaled once"
     COMMANDS = "every command has exactly one outcome"

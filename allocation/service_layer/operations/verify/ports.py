@@ -16,11 +16,15 @@ Progress = Callable[[str, int, int], None]  # what is read, how many records of 
 
 
 class Bounds(NamedTuple):
-    """A log as it is: its topic's id, the first offset that is there, and the one behind the last committed record."""
+    """A log as it is: its topic's id, the first offset that is there, and the one behind the last committed record.
+
+    `hidden` offsets lie behind that: those of a transaction that does not end, and of all that came after it.
+    """
 
     topic_id: str
     begin: int
     end: int
+    hidden: int = 0
 
 
 class Database(Protocol):
@@ -37,7 +41,7 @@ class Logs(Protocol):
     """The topics, as a `read_committed` consumer sees them."""
 
     def bounds(self, names: Sequence[str]) -> Mapping[TopicPartition, Bounds]:
-        """Return the bounds of all partitions of these topics."""
+        """Return the bounds of all partitions of these topics; waits for transactions that are just ending."""
 
     def read(self, names: Sequence[str], *, until: Mapping[TopicPartition, int]) -> Iterator[messages.Record]:
         """Yield the records before these offsets, each partition in its order; a partition not named: to its end."""

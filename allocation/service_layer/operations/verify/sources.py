@@ -48,6 +48,18 @@ class Sources:
             yield record
         self._on_progress(what, done, done)
 
+    def check_ends(self, findings: Findings) -> None:
+        """See that nothing at the end of a log is hidden from readers of committed records."""
+        for (topic, partition), bounds in self._bounds.items():
+            if bounds.hidden:
+                text = (
+                    f"its last {bounds.hidden} offsets, from {bounds.end} on, are hidden behind a transaction that does not "
+                    "end: no reader of committed records sees them; Kafka's `kafka-transactions.sh find-hanging` "
+                    "tells whose it is, and `abort` ends it"
+                )
+                findings.add(Check.ENDS, f"{topic}/{partition}", text)
+        findings.compared[Check.ENDS] = len(self._bounds)
+
     def check_positions(
         self, positions: Mapping[messages.LogPartition, tuple[str, int]], findings: Findings
     ) -> dict[ports.TopicPartition, int]:

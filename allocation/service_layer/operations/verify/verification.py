@@ -73,6 +73,7 @@ class Verification:
         on_progress("database", 1, 1)
         log = sources.Sources(self._logs, names=self._topics_read(), on_progress=on_progress)
         found = findings.Findings(keep)
+        log.check_ends(found)
         positions = log.check_positions(database.positions, found)
         announced = self._read_events(log, database, found)
         letters = self._read_dead_letters(log, database, found)
