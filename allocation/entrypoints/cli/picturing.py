@@ -26,8 +26,8 @@ def draw(found: history.History, *, until: datetime | None, limit: int) -> None:
     """Print how things stand, the picture over time, and the last steps, so many at most."""
     out = console.Console(highlight=False)
     steps = found.steps(until=until)
-    kind, id_ = found.subject
-    heading = text.Text(f"{kind} {id_}", style="bold")
+    kind = found.subject.kind
+    heading = text.Text(f"{kind} {found.subject.id}", style="bold")
     out.print(
         heading.append(f"  as of {until.isoformat() if until else 'now'}, {len(steps)} steps", style="not bold dim")
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from allocation.service_layer import unit_of_work
+
 Progress = Callable[[str, int, int], None]  # which table, how many of its pages, of how many
 
 # 4 MB: some ten milliseconds of work, and at most as many rows as one micro-batch of a backlog writes.
@@ -103,11 +105,20 @@ class Maintenance:
 
     def _discard(self, *, dry_run: bool) -> int:
         """Give up what has failed for too long: it goes to the dead letters, and what stood behind it goes on."""
-        poisoned = self._parked.find(parked.Filter(states=("poisoned",)))
-        old = [one.parked for one in poisoned if one.age_s > self._retention.parked_s]
         if dry_run:
-            return len(old)
-        return sum(result.counts["discarded"] for result in self._parked.discard(old, _NOTE))
+            return len(self._failed_for_too_long(limit=None))
+        gone = 0
+        while old := self._failed_for_too_long(limit=parked.CHUNK):
+            done = sum(result.counts["discarded"] for result in self._parked.discard(old, _NOTE))
+            gone += done
+            if not done:  # an operator was quicker
+                break
+        return gone
+
+    def _failed_for_too_long(self, *, limit: int | None) -> list[unit_of_work.ParkedCommand]:
+        """Return the oldest of them; they stand in the order in which they were parked."""
+        poisoned = self._parked.find(parked.Filter(states=("poisoned",)), limit=limit)
+        return [one.parked for one in poisoned if one.age_s > self._retention.parked_s]
 
 
 class _Pass:
