@@ -26,6 +26,7 @@ Progress = Callable[[str, int, int], None]  # which table, how many of its pages
 # 4 MB: some ten milliseconds of work, and at most as many rows as one micro-batch of a backlog writes.
 CHUNK_PAGES = 512
 _MAX_REST_S = 1.0
+_COMMANDS_AT_ONCE = 100  # the largest possible ones are 100 MB then
 _NOTE = audit.Note("maintenance", "parked for longer than ALLOCATION_PARKED_RETENTION_DAYS")
 
 
@@ -108,7 +109,7 @@ class Maintenance:
         if dry_run:
             return len(self._failed_for_too_long(limit=None))
         gone = 0
-        while old := self._failed_for_too_long(limit=parked.CHUNK):
+        while old := self._failed_for_too_long(limit=_COMMANDS_AT_ONCE):
             done = sum(result.counts["discarded"] for result in self._parked.discard(old, _NOTE))
             gone += done
             if not done:  # an operator was quicker
