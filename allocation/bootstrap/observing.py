@@ -39,14 +39,9 @@ class Observation:
     others: Mapping[str, Callable[[], object]]
     expected: tuple[type[Exception], ...]
 
-    def expose(
-        self,
-        ready: Callable[[], Mapping[str, bool]],
-        database: Callable[[], status.DatabaseFigures | None],
-        partitions: Callable[[], Sequence[status.Partition] | None],
-    ) -> None:
-        """Let the metrics tell what these find at each scrape."""
-        figures = functools.partial(looking.Figures, ready=ready, database=database, partitions=partitions)
+    def expose(self, look: Callable[[], looking.Found]) -> None:
+        """Let the metrics tell what is found at each scrape."""
+        figures = functools.partial(looking.Figures, look=look)
         if isinstance(heard := self.signals, hearing.WorkerSignals):
             figures = functools.partial(figures, handled_at=heard.handled_at, committed=heard.committed)
         self.registry.register(figures())

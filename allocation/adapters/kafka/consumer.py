@@ -139,7 +139,7 @@ class GroupConsumer:
             assigned=len(self._assigned()),
             held=tuple(f"{key.topic}/{key.partition}" for key in sorted(self._held)),
             set_aside={f"{key.topic}/{key.partition}": self._diverged[key] for key in sorted(self._diverged)},
-            committed={tuple(key): offset for key, offset in self._group_offsets.items()},
+            committed={(key.topic, key.partition): offset for key, offset in self._group_offsets.items()},
         )
 
     def take_ends(self) -> Iterable[messages.LogEnd]:

@@ -6,7 +6,7 @@ Every part exports these, so that they are there when another part is not.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import registry
 
@@ -19,26 +19,29 @@ if TYPE_CHECKING:
     from prometheus_client import core
 
 
-class Figures(registry.Collector):
-    """Asks at each scrape.
+class Found(NamedTuple):
+    """What was looked up: by check whether all is well, and what database and Kafka have, None without an answer."""
 
-    `ready` tells by check whether all is well; `database` and `partitions` return None while they do not
-    answer; `handled_at` tells when the last command was created that this process handled of each log, and
-    `committed` the group's offset there.
+    ready: Mapping[str, bool]
+    database: status.DatabaseFigures | None
+    partitions: Sequence[status.Partition] | None
+
+
+class Figures(registry.Collector):
+    """Looks at each scrape.
+
+    `handled_at` tells when the last command was created that this process handled of each log, `committed` the
+    group's offset there.
     """
 
     def __init__(
         self,
         *,
-        ready: Callable[[], Mapping[str, bool]],
-        database: Callable[[], status.DatabaseFigures | None],
-        partitions: Callable[[], Sequence[status.Partition] | None],
+        look: Callable[[], Found],
         handled_at: Callable[[], Mapping[tuple[str, int], float]] = dict,
         committed: Callable[[], Mapping[tuple[str, int], int]] = dict,
     ) -> None:
-        self._ready = ready
-        self._database = database
-        self._partitions = partitions
+        self._look = look
         self._handled_at = handled_at
         self._committed = committed
 
@@ -48,11 +51,11 @@ class Figures(registry.Collector):
 
     def collect(self) -> Iterator[core.GaugeMetricFamily]:
         """Yield what can be known now."""
+        checks, database, partitions = self._look()
         ready = metrics.READY.family()
-        for check, is_well in self._ready().items():
+        for check, is_well in checks.items():
             ready.add_metric([check], is_well)
         yield ready
-        database, partitions = self._database(), self._partitions()
         if database is not None:
             yield from _waiting(database)
         if database is not None and partitions is not None:

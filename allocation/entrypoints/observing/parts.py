@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from allocation import config
+    from allocation.adapters.prometheus import looking
+    from allocation.entrypoints.observing import readiness
 
 log = structlog.get_logger()
 
@@ -43,12 +45,15 @@ def observed(settings: config.Settings, *, part: str) -> Iterator[signals.Signal
             expected=found.expected,
             outbox_age_limit_s=settings.outbox_age_limit_s,
         )
-        found.expose(
-            lambda: {name: check.is_well for name, check in ready.look().checks.items()},
-            ready.database,
-            ready.partitions,
-        )
+        found.expose(lambda: _figures(ready.look()))
         found.signals.says("work", "it is starting")
         with server.serving(sock, server.application(ready.look, found.registry)):
             log.info("health.served", part=part, url=listening.url(sock))
             yield found.signals
+
+
+def _figures(answer: readiness.Answer) -> looking.Found:
+    from allocation.adapters.prometheus import looking  # noqa: PLC0415 - see above
+
+    ready = {name: check.is_well for name, check in answer.checks.items()}
+    return looking.Found(ready, answer.database, answer.partitions)

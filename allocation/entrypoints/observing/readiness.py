@@ -7,19 +7,17 @@ loop that should speak hangs.
 from __future__ import annotations
 
 import time
-from concurrent import futures
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allocation.entrypoints.observing import asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from concurrent import futures
 
     from allocation.service_layer import signals
     from allocation.service_layer.operations import status
-
-_T = TypeVar("_T")
 
 # In all, however many are asked: orchestrators give a probe some seconds, and often less is set.
 PATIENCE_S = 2.0
@@ -38,9 +36,11 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """All checks by name."""
+    """All checks by name, and the figures that were seen for them, None where nobody answered."""
 
     checks: Mapping[str, Check]
+    database: status.DatabaseFigures | None = None
+    partitions: Sequence[status.Partition] | None = None
 
     @property
     def status(self) -> int:
@@ -87,18 +87,10 @@ class Readiness:
         asked: dict[str, futures.Future[Any]] = {"database": self._database.asked(), "kafka": self._partitions.asked()}
         asked |= {name: question.asked() for name, question in self._others.items()}
         checks |= {name: self._check(answer, now + PATIENCE_S) for name, answer in asked.items()}
-        figures = self.database()
-        if figures is not None:
-            checks["outbox"] = self._outbox(figures.outbox)
-        return Answer(checks)
-
-    def database(self) -> status.DatabaseFigures | None:
-        """Return the database's figures, None while it does not answer."""
-        return self._known(self._database)
-
-    def partitions(self) -> Sequence[status.Partition] | None:
-        """Return the partitions of the command topics, None while Kafka does not answer."""
-        return self._known(self._partitions)
+        database = asked["database"].result() if checks["database"].is_well else None
+        if database is not None:
+            checks["outbox"] = self._outbox(database.outbox)
+        return Answer(checks, database, asked["kafka"].result() if checks["kafka"].is_well else None)
 
     def _check(self, answer: futures.Future[Any], deadline: float) -> Check:
         try:
@@ -108,11 +100,6 @@ class Readiness:
         except self._expected as error:
             return Check(" ".join(str(error).split()), is_well=False)
         return Check(OK, is_well=True)
-
-    def _known(self, question: asking.Question[_T]) -> _T | None:
-        answer = question.asked()
-        futures.wait([answer], PATIENCE_S)
-        return answer.result() if answer.done() and answer.exception() is None else None
 
     def _outbox(self, outbox: status.Backlog) -> Check:
         age_s = outbox.oldest_age_s or 0.0

@@ -115,9 +115,7 @@ def test_lags_and_backlogs_are_looked_up_at_each_scrape(registry: prometheus_cli
     found = [database(4), database(4), database(10)]
     registry.register(
         looking.Figures(
-            ready=lambda: {"circuit": False},
-            database=lambda: found[0],
-            partitions=lambda: [PARTITION],
+            look=lambda: looking.Found({"circuit": False}, found[0], [PARTITION]),
             handled_at=lambda: {("allocate", 1): time.time() - 60},
             committed=lambda: {("allocate", 1): 3},
         )
@@ -138,7 +136,7 @@ def test_lags_and_backlogs_are_looked_up_at_each_scrape(registry: prometheus_cli
 
 
 def test_who_is_away_leaves_a_gap_and_nothing_else(registry: prometheus_client.CollectorRegistry) -> None:
-    registry.register(looking.Figures(ready=dict, database=lambda: None, partitions=lambda: [PARTITION]))
+    registry.register(looking.Figures(look=lambda: looking.Found({}, None, [PARTITION])))
     assert registry.get_sample_value("allocation_outbox_rows") is None
     assert registry.get_sample_value("allocation_consumer_lag_messages", PLACE) is None
     assert b"allocation_ready" in prometheus_client.generate_latest(registry)

@@ -110,7 +110,7 @@ def test_what_is_described_is_what_is_exported() -> None:
     hearing.BridgeSignals(registries[2])
     nothing = status.Backlog(0, None)
     database = status.DatabaseFigures(next_offsets={}, outbox=nothing, quarantined=nothing, parked={}, owners={})
-    registries[0].register(looking.Figures(ready=dict, database=lambda: database, partitions=list))
+    registries[0].register(looking.Figures(look=lambda: looking.Found({}, database, ())))
     families = {family.name for one in (*registries, http_metrics.Metrics().registry) for family in one.collect()}
     described = {one.name.removesuffix("_total") for one in metrics.ALL}
     assert {name for name in families if not name.startswith("process_")} == described
