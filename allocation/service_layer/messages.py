@@ -114,7 +114,10 @@ class Message:
     @property
     def traceparent(self) -> bytes | None:
         """The trace that the sender began."""
-        return dict(self.record.headers).get(TRACEPARENT)
+        for name, value in reversed(self.record.headers):
+            if name == TRACEPARENT:
+                return value
+        return None
 
 
 def sentence(error: str) -> str:

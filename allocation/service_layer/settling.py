@@ -13,7 +13,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, assert_never
 
 from allocation.domain import commands, refusal
-from allocation.service_layer import draining, envelopes, handlers, messagebus, messages, outcomes, unit_of_work
+from allocation.service_layer import (
+    draining,
+    envelopes,
+    handlers,
+    journaling,
+    messagebus,
+    messages,
+    outcomes,
+    unit_of_work,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -29,6 +38,7 @@ _JOURNAL_WORDS: dict[type, str] = {
     outcomes.Queued: "queued",
     outcomes.Poisoned: "poisoned",
 }
+_WORDS_FROM_LOGS = frozenset(_JOURNAL_WORDS.values())
 
 
 class MicroBatch:
@@ -50,7 +60,7 @@ class MicroBatch:
         self._envelopes = envelopes
         self._grace = grace
         self._failed = failed
-        self._journal: list[unit_of_work.JournalEntry] = []
+        self._runs = journaling.Runs()
         self.counts: Counter[str] = Counter()
         self.events = 0
 
@@ -127,8 +137,9 @@ class MicroBatch:
 
     def finish(self) -> None:
         """Write the journal; nothing may be settled after."""
-        if self._journal:
-            self._uow.journal(self._journal)
+        runs = self._runs.taken()
+        if runs:
+            self._uow.journal(runs)
 
     def _decide(self, message: messages.Message) -> outcomes.Outcome:
         recognised = self._recognise(message)
@@ -230,22 +241,7 @@ class MicroBatch:
 
     def _note(self, what: str, record: messages.Record) -> None:
         self.counts[what] += 1
-        if self._journal and _follows(self._journal[-1], what, record):
-            self._journal[-1] = self._journal[-1]._replace(last=record.offset)
-            return
-        self._journal.append(
-            unit_of_work.JournalEntry(what, record.topic, record.partition, record.offset, record.offset)
-        )
-
-
-def _follows(last: unit_of_work.JournalEntry, what: str, record: messages.Record) -> bool:
-    """Tell whether a record goes on with an entry.
-
-    What is read from a log has every record in between; what was parked has not, and is next to it or apart.
-    """
-    if (last.what, last.topic, last.partition) != (what, record.topic, record.partition):
-        return False
-    return record.offset == last.last + 1 or (what in _JOURNAL_WORDS.values() and record.offset > last.last)
+        self._runs.note(what, record, is_from_log=what in _WORDS_FROM_LOGS)
 
 
 def _entry(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -46,7 +46,7 @@ class UnitOfWork(Protocol):
     def announce(self, event: external_events.ExternalEvent) -> None:
         """Publish an event once this unit of work is committed."""
 
-    def collect_new_events(self) -> Iterator[events.Event | commands.Command]:
+    def collect_new_events(self) -> Iterable[events.Event | commands.Command]:
         """Hand over what the products touched since the last call want handled, each once."""
 
 

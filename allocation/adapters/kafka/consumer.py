@@ -32,6 +32,8 @@ _DECIDED_INTERVAL_S = 1.0  # how often it is asked whether an operator has decid
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
 # A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
 _FETCH_WAIT_MS = 50
+# What the client reads ahead in a backlog: some ten micro-batches (default: 64 MiB, in memory twice that).
+_READ_AHEAD_KBYTES = 8 * 1024
 # Ordinary records come to a tenth of that; the largest, of 1 MB, must not fill the memory by the thousand.
 _BATCH_BYTES = 16 * 1024 * 1024
 _STEP_RECORDS = 100  # of the largest, as many as the client holds at a time
@@ -78,6 +80,7 @@ class GroupConsumer:
             "enable.partition.eof": True,
             "fetch.wait.max.ms": _FETCH_WAIT_MS,
             "on_commit": self._on_commit,
+            "queued.max.messages.kbytes": _READ_AHEAD_KBYTES,
         }
         self._consumer = confluent_kafka.Consumer(config.consumer(**settings, **membership))
         self._names = list(names)

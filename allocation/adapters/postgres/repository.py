@@ -15,7 +15,7 @@ from allocation.domain import commands, events, model
 from allocation.service_layer import ports
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 _SKUS_OF = "SELECT sku FROM batches WHERE reference = ANY(%s::text[])"
 
@@ -147,13 +147,17 @@ class PostgresProducts:
         self._products[product.sku] = product
         self._touched[product.sku] = product
 
-    def collect_new_events(self) -> Iterator[events.Event | commands.Command]:
+    def collect_new_events(self) -> Iterable[events.Event | commands.Command]:
         """Hand over the events of the products touched since the last call."""
+        if not self._touched:
+            return ()
         touched, self._touched = self._touched, {}
+        pending: list[events.Event | commands.Command] = []
         for product in touched.values():
             if product.events:
-                pending, product.events = product.events, []
-                yield from pending
+                pending += product.events
+                product.events = []
+        return pending
 
     def next_sequence(self, sku: str) -> int:
         """Count one event more of this sku."""

@@ -28,7 +28,7 @@ from allocation.domain import commands
 from allocation.service_layer import kill_points, messages, unit_of_work
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
@@ -184,7 +184,7 @@ class PostgresUnitOfWork:
         announced, self._announced = self._announced, []
         return announced
 
-    def collect_new_events(self) -> Iterator[events.Event | commands.Command]:
+    def collect_new_events(self) -> Iterable[events.Event | commands.Command]:
         """Hand over what the products want handled."""
         return self.products.collect_new_events()
 
