@@ -29,6 +29,7 @@ log = structlog.get_logger()
 _COMMITTED_TIMEOUT_S = 10.0
 _HELD_INTERVAL_S = 0.1  # how often it is asked whether partitions that wait may begin
 _DECIDED_INTERVAL_S = 1.0  # how often it is asked whether an operator has decided on what was set aside
+_UNDECIDED_REST_S = 30.0  # when that cannot be told: asking takes up to ten seconds then
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
 # A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
 _FETCH_WAIT_MS = 50
@@ -296,8 +297,12 @@ class GroupConsumer:
 
         The client does not let go back in a partition whose topic was deleted under it.
         """
+        try:
+            decided = self._places.decided(sorted(self._diverged))
+        except ports.DependencyDown:  # of what is set aside only: the others must not stand still for that
+            self._undecided_until = time.monotonic() + _UNDECIDED_REST_S
+            return
         self._undecided_until = time.monotonic() + _DECIDED_INTERVAL_S
-        decided = self._places.decided(sorted(self._diverged))
         if decided:
             log.info(
                 "worker.partitions_decided", at={f"{key.topic}/{key.partition}": decided[key].offset for key in decided}

@@ -34,8 +34,8 @@ class Move:
 
     @property
     def is_one(self) -> bool:
-        """Whether the group is elsewhere now."""
-        return self.target != self.committed
+        """Whether the group is elsewhere now; without an offset it is at the position."""
+        return self.target != (self.position if self.committed is None else self.committed)
 
     @property
     def read_again(self) -> int:
