@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from allocation.adapters.kafka import consumer as kafka_consumer
-from allocation.adapters.kafka import placement
+from allocation.adapters.kafka import journal_log, placement
 from allocation.adapters.kafka import topics as kafka_topics
-from allocation.adapters.postgres import schema, waiting_room
+from allocation.adapters.postgres import restoring, schema, waiting_room
 from allocation.adapters.postgres import unit_of_work as postgres_unit_of_work
 from allocation.service_layer import (
     brakes,
@@ -42,11 +42,13 @@ def message_bus(uow: unit_of_work.UnitOfWork) -> messagebus.MessageBus:
 def worker(
     settings: config.Settings, *, stopping: threading.Event, signals: signals.Signals = signals.SILENT
 ) -> Iterator[working.Worker]:
-    """Open a worker; raises `NotInitialised` when the database does not belong to these topics."""
+    """Open a worker; raises `NotInitialised` when the database does not belong to these topics, or is older."""
     names = connections.topic_names(settings)
     with connections.database(settings) as engine, connections.serde(settings, engine) as avro_serde:
         admin = kafka_topics.TopicAdmin(connections.kafka_clients(settings))
         schema.check_binding(engine, cluster_id=admin.cluster_id(), topic_prefix=settings.topic_prefix)
+        newest = journal_log.JournalLog(connections.kafka_clients(settings), topic=names.journal).last_number()
+        restoring.check_is_current(engine, last_number=newest)
         room = waiting_room.PostgresWaitingRoom(engine)
         processor = processing.Processor(
             begin=lambda: postgres_unit_of_work.PostgresUnitOfWork(engine, journal_topic=names.journal),

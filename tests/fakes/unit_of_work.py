@@ -178,9 +178,7 @@ class FakeUnitOfWork:
                 self._state.parked[place] = dataclasses.replace(parked, queue=to)
 
     def repark(self, parked: unit_of_work.ParkedCommand) -> None:
-        record = parked.message.record
-        [place] = [place for place, one in enumerate(self._state.parked) if one.message.record == record]
-        self._state.parked[place] = parked
+        self._state.parked[self._place(parked)] = parked
 
     def queues_naming(self, batchref: str) -> Collection[str]:
         return {parked.queue for parked in self.parked(self._queues) if _batchref(parked) == batchref}
@@ -189,7 +187,7 @@ class FakeUnitOfWork:
         self._state.parked.append(parked)
 
     def unpark(self, parked: unit_of_work.ParkedCommand) -> None:
-        self._state.parked.remove(parked)
+        del self._state.parked[self._place(parked)]
 
     def announce(self, event: external_events.ExternalEvent) -> None:
         self._announced.append(event)
@@ -234,6 +232,12 @@ class FakeUnitOfWork:
 
     def _of(self, queues: Collection[str]) -> list[unit_of_work.ParkedCommand]:
         return [parked for parked in self._state.parked if parked.queue in queues and parked.queue in self._queues]
+
+    def _place(self, parked: unit_of_work.ParkedCommand) -> int:
+        """Return where a command stands, whichever queue it was in when it was read."""
+        record = parked.message.record
+        [place] = [place for place, one in enumerate(self._state.parked) if one.message.record == record]
+        return place
 
     def _leave_out(self, loaded: Collection[unit_of_work.ParkedCommand]) -> None:
         kept = {parked.id for parked in loaded}

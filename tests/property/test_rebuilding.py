@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import hypothesis
@@ -99,7 +100,11 @@ class World:
         room = fakes.FakeWaitingRoom(self.database)
         overdue = room.overdue(self.database.now, limit=10)
         if overdue:
-            self._processor.expire(overdue, expired_at=self.database.now)
+            expire = functools.partial(self._processor.expire, overdue, expired_at=self.database.now)
+            self._policy.go_through(expire)
+        while queues := room.to_release(limit=10):
+            release = functools.partial(self._processor.release, queues, room.creations(queues))
+            self._policy.go_through(release)
         self._note()
 
     def discard_poisoned(self) -> None:
@@ -112,8 +117,9 @@ class World:
                 envelopes=envelopes.Envelopes(topics=installations.NAMES, serializer=self._values),
                 grace=datetime.timedelta(seconds=installations.GRACE_S),
             )
+            there = {one.id: one for one in uow.parked({one.queue for one in poisoned})}
             for one in poisoned:
-                batch.discard(one, why="no use")
+                batch.discard(there[one.id], why="no use")
             batch.finish()
             uow.commit()
         self._note()
