@@ -60,6 +60,7 @@ class Processor:
         self._reader = reader
         self._envelopes = envelopes
         self._grace = timedelta(seconds=grace_s)
+        self._reached: dict[messages.LogPartition, int] = {}
 
     def process(self, records: Sequence[messages.Record], *, failed: Failed = _NONE) -> Report:
         """Handle these records in this order, all or nothing; raises `draining.Failed` when a parked one fails.
@@ -138,6 +139,7 @@ class Processor:
     ) -> Report:
         with self._begin() as uow:
             positions = uow.positions({record.log for record in records})
+            self._check_has_not_gone_back(positions)
             fresh = [record for record in records if _is_fresh(record, positions.get(record.log))]
             repeated = len(records) - len(fresh)
             if not fresh:
@@ -152,7 +154,22 @@ class Processor:
             _advance(uow, positions, fresh)
             kill_points.reached("worker.after_handling")
             uow.commit()
+        self._reached.update({record.log: record.offset + 1 for record in fresh})
         return Report(outcomes=batch.counts, events=batch.events, repeated=repeated)
+
+    def _check_has_not_gone_back(self, positions: Mapping[messages.LogPartition, unit_of_work.Position]) -> None:
+        """Raise `DependencyDown` on a database that has lost what was committed: the log would be gone on with too far.
+
+        A position without a last record was decided on by an operator.
+        """
+        for log, position in positions.items():
+            reached = self._reached.get(log, 0)
+            if position.next_offset < reached and position.last_offset >= 0:
+                raise ports.DependencyDown(
+                    f"the database is older than it was: it had handled {position.topic}/{log.partition} up to offset "
+                    f"{reached}, and now up to {position.next_offset}. Stop everything, then run `allocation replay "
+                    "restore`"
+                )
 
     def _batch(self, uow: unit_of_work.MessageUnitOfWork, failed: Failed = _NONE) -> settling.MicroBatch:
         return settling.MicroBatch(uow, envelopes=self._envelopes, grace=self._grace, failed=failed)

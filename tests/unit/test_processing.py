@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,18 @@ def test_a_last_record_that_is_another_one_now_is_never_passed(
         processor.process([other, a_record(commands.Allocate("o2", "LAMP", 1), 1)])
     assert (caught.value.topic, caught.value.partition) == ("allocate", 0)
     assert (lines(database), position(database)) == (["o1"], 1)
+
+
+def test_nothing_is_handled_on_a_database_that_has_forgotten_what_it_had_done(
+    database: fakes.FakeDatabase, processor: processing.Processor
+) -> None:
+    processor.process([a_record(BATCH, 0), a_record(LINE, 0)])
+    back_up = copy.deepcopy(database.state)
+    processor.process([a_record(LINE, 1), a_record(LINE, 2)])
+    database.state = back_up
+    with pytest.raises(ports.DependencyDown, match=r"allocate/0 up to offset 3, and now up to 1.*`allocation replay"):
+        processor.process([a_record(LINE, 3)])
+    assert position(database) == 1
 
 
 def test_a_topic_made_anew_has_a_position_of_its_own(

@@ -173,6 +173,5 @@ def _check_has_not_gone_on(found: Mapping[int, journal_order.Row], own: Mapping[
     if other:
         raise ports.CannotReplay(
             f"a worker has gone on with the restored database: row {min(other)} of its journal is not the one on the "
-            "topic. Restore the back-up once more and run this before anything else, or rebuild all of it: "
-            "`allocation replay rebuild --into SCHEMA`, then `allocation replay promote SCHEMA`"
+            "topic. Put the back-up back once more, and run this before anything else is started"
         )
