@@ -95,8 +95,8 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -
     if not config.getoption("--long") or report.skipped or "tests/chaos/" not in report.nodeid:
         return None
     if report.when == "call":
-        return (report.outcome, "", "")
-    return ("error" if report.failed else "", "", "")
+        return (report.outcome, "", report.outcome.upper())
+    return ("error", "", "ERROR") if report.failed else ("", "", "")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
