@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.client
 import json
 import os
 import select
@@ -13,7 +15,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from allocation import bootstrap
+from allocation.devstack import ports
 from allocation.service_layer.operations import producing
+from tests import waiting
 from tests.e2e import parts
 
 if TYPE_CHECKING:
@@ -91,8 +95,20 @@ def status(settings: config.Settings) -> dict[str, Any]:
     return found
 
 
+def three_free_ports() -> int:
+    """Return the first of three free ports in a row."""
+    return next(port for port in ports.pick(50) if all(map(ports.is_free, range(port, port + 3))))
+
+
+def is_ready(port: int) -> bool:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+
+
 def test_it_does_the_whole_work_restarts_what_dies_and_stops_cleanly(initialised: config.Settings) -> None:
-    with started(initialised) as running:
+    first_port = three_free_ports()
+    with started(initialised.model_copy(update={"health_port": first_port})) as running:
         assert running.pids.keys() == PARTS
         worker = running.supervisor.logged("worker.started")
         assert worker["instance"].startswith(f"{socket.gethostname()}-")
@@ -102,6 +118,8 @@ def test_it_does_the_whole_work_restarts_what_dies_and_stops_cleanly(initialised
         assert (found["ok"], found["lag"], found["outbox"]["rows"]) == (True, 0, 0)
         assert [(member["name"], member["partitions"]) for member in found["members"]] == [(worker["instance"], 18)]
         assert found["owners"].keys() == {"relay-0", "bridge", "maintenance"}
+        for port in range(first_port, first_port + 3):
+            waiting.wait_until(functools.partial(is_ready, port), deadline_s=parts.DEADLINE_S)
 
         os.kill(running.pids["worker"], signal.SIGKILL)
         assert running.supervisor.logged("run.part_died")["part"] == "worker"

@@ -46,7 +46,8 @@ class KafkaFigures:
     def partitions(self) -> tuple[status.Partition, ...]:
         """Return the partitions of the command topics, without the group's offsets; takes some milliseconds.
 
-        The group's coordinator is left alone: after a broker's restart the client may wait for it for good.
+        The group's coordinator is left alone, since a long-lived client asks for this: where the coordinator is not
+        known yet, librdkafka 2.16 may crash, and after a broker's restart it may wait for the answer for good.
         """
         return self._partitions(self._topics.describe(self._names.commands.values()), committed={})
 
