@@ -42,9 +42,11 @@ CROSS JOIN LATERAL (
 WHERE top.freed_before < b.allocated - shrunk.least
 """
 
+# Joined, since for `= ANY` the planner compares each of the skus with each of the most common ones.
 _BATCHES = """
-SELECT reference, sku, created_quantity, eta, purchased, allocated, line_count FROM batches
-WHERE sku = ANY(%s::text[]) AND (allocated < purchased OR reference = ANY(%s::text[]))
+SELECT reference, sku, created_quantity, eta, purchased, allocated, line_count
+FROM unnest(%s::text[]) AS wanted (sku) JOIN batches USING (sku)
+WHERE allocated < purchased OR reference = ANY(%s::text[])
 """
 
 _INSERT_PRODUCTS = """

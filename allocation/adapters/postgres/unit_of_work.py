@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 # All goes by index, whatever the planner takes a table to be: on one that grows, it would change its mind at 100,000
 # rows and read the whole of it for each micro-batch.
 _BEGIN = """
-SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off;
+SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off; SET LOCAL jit = off;
 SELECT now()
 """
 _JOURNAL = "INSERT INTO journal (number, version, entries) VALUES (nextval('journal_number'), %s, %s) RETURNING number"
