@@ -226,7 +226,7 @@ def test_parked_and_refused_messages_are_let_go_from_the_command_line(
         settled.wait_until_settled(patient, seen=4, parked=3)
         let_go = cli.run("parked", "release", "--state", "poisoned", "--why", "mended")
         assert let_go.returncode == 0
-        assert re.fullmatch("sku:LAMP: [123] handled\n", let_go.stdout)  # the worker goes on with what is released, too
+        assert re.search("^sku:LAMP: [123] handled$", let_go.stdout, re.MULTILINE)  # the worker may do the rest
         settled.wait_until_settled(patient, seen=4)
         assert (lines(patient), disagreements(patient)) == (2, [])
     assert cli.run("parked", "release", "--why", "x").returncode == 2
