@@ -15,10 +15,10 @@ from allocation.bootstrap import rebuilding
 from allocation.service_layer.operations import audit, parked
 from allocation.service_layer.operations.replay import ports
 from tests import kafka_logs
-from tests.integration import settled
+from tests.integration import operator_commands, settled, test_parked_operation
 
 if TYPE_CHECKING:
-    from allocation import config
+    from allocation import config, devstack
     from allocation.service_layer.operations.replay import rebuilding as operation
 
 NOTE = audit.Note("jane", "the live one was damaged")
@@ -45,10 +45,16 @@ LATER: list[settled.Given] = [
 ]
 
 
+CURSED: list[settled.Given] = [
+    ("Allocate", {"orderid": "cursed", "sku": "LAMP", "qty": 1}, "order-c"),  # meets a bug, and is released
+    ("Allocate", {"orderid": "behind", "sku": "LAMP", "qty": 1}, "order-d"),  # keeps its place behind that
+]
+
+
 @pytest.fixture
-def filled(initialised: config.Settings) -> config.Settings:
+def filled(initialised: config.Settings, monkeypatch: pytest.MonkeyPatch) -> config.Settings:
     """An installation at rest in which timers and an operator have decided, and one command still waits."""
-    patient = initialised.model_copy(update={"grace_s": 600.0})
+    patient = initialised.model_copy(update={"grace_s": 600.0, "max_retries": 0})
     with settled.running(patient):
         settled.send(patient, STOCK)
         settled.wait_until_settled(patient, seen=2)
@@ -57,11 +63,17 @@ def filled(initialised: config.Settings) -> config.Settings:
         settled.send(patient, LATER)
         settled.wait_until_settled(patient, seen=13, parked=2)
         _discard(patient, "sku:TABLE")
+        with monkeypatch.context() as patch:
+            test_parked_operation.curse(patch, "cursed")
+            settled.send(patient, CURSED)
+            settled.wait_until_settled(patient, seen=15, parked=3)
+        with bootstrap.parked_commands(patient) as operator:
+            operator.release("sku:LAMP", audit.Note("jane", "the bug is mended"))
     _expire(patient)
     with settled.running(patient):
-        settled.wait_until_settled(patient, seen=13)
+        settled.wait_until_settled(patient, seen=15)
         settled.send(patient, [("Allocate", {"orderid": "o9", "sku": "SOFA", "qty": 1}, "order-9")])  # waits
-        settled.wait_until_settled(patient, seen=14, parked=1)
+        settled.wait_until_settled(patient, seen=16, parked=1)
     return patient
 
 
@@ -116,11 +128,17 @@ def _ignore(_what: str, _done: int, _total: int) -> None:
     pass
 
 
-def test_a_rebuild_gives_the_live_rows_each_time_and_takes_their_place(filled: config.Settings) -> None:
+def test_a_rebuild_gives_the_live_rows_each_time_and_takes_their_place(
+    filled: config.Settings, endpoints: devstack.Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command_line = operator_commands.Commands(filled, monkeypatch)
+    planned = command_line.lines("replay", "rebuild", "--into", "first", "--dry-run", "--json")
+    assert [(line["records"], line["exact"]) for line in planned] == [(21, True)]
     summary = rebuild(filled, into="first")
     assert summary.is_exact
     assert summary.counts == {
-        "handled": 7, "duplicate": 1, "refused": 2, "waited": 4, "released": 1, "expired": 1, "discarded": 1,
+        "handled": 7, "duplicate": 1, "refused": 2, "waited": 4, "poisoned": 1, "queued": 1, "released": 3,
+        "expired": 1, "discarded": 1,
     }  # fmt: skip
     assert (summary.uncovered, rows(filled, "first")) == (0, rows(filled, "public"))
     assert rows(filled, "first")["products"] != []
@@ -145,19 +163,34 @@ def test_a_rebuild_gives_the_live_rows_each_time_and_takes_their_place(filled: c
     ]
     with settled.running(filled):
         settled.send(filled, [("Allocate", {"orderid": "o10", "sku": "LAMP", "qty": 1}, "order-10")])
-        settled.wait_until_settled(filled, seen=15, parked=1)
+        settled.wait_until_settled(filled, seen=17, parked=1)
         with pytest.raises(ports.CannotReplay, match=r"in use: .*relay-0"):
             promote(filled, "first")
     with pytest.raises(ports.CannotReplay, match="1 micro-batches that first has not"):
         promote(filled, "first")
-    assert rebuild(filled, into="first").counts == {"handled": 1}
+    caught_up = command_line.run("replay", "rebuild", "--into", "first", "--compare")
+    assert caught_up.returncode == 1
+    assert caught_up.stdout.startswith("first: 1 handled; 1 events")
+    assert "3 differ" in caught_up.stdout
 
     rebuilt, live = rows(filled, "first"), rows(filled, "public")
+    assert "would be live" in command_line.run("replay", "promote", "first", "--why", "damage", "--dry-run").stdout
     old = promote(filled, "first")
     assert (rows(filled, "public"), rows(filled, old)) == (rebuilt, live)
-    assert column(filled, "SELECT what FROM audit ORDER BY id") == ["parked.discarded", "replay.promoted"]
+    assert column(filled, "SELECT what FROM audit ORDER BY id") == [
+        "parked.discarded",
+        "parked.released",
+        "replay.promoted",
+    ]
     with settled.running(filled):
         settled.send(filled, [("CreateBatch", {"ref": "sofas", "sku": "SOFA", "qty": 1, "eta": None}, "stock-4")])
-        settled.wait_until_settled(filled, seen=16)
+        settled.wait_until_settled(filled, seen=18)
     with bootstrap.verification(filled) as verification:
         assert verification.run(keep=5, on_progress=_ignore).findings == []
+
+    kafka_logs.delete_records(endpoints, bootstrap.topic_names(filled).journal, before=3)
+    by_time = command_line.run("replay", "rebuild", "--into", "second", "--fresh")
+    assert "second: " in by_time.stdout
+    assert "is not promised" in by_time.stderr
+    with pytest.raises(ports.CannotReplay, match="order of timestamps"):
+        promote(filled, "second")

@@ -18,10 +18,11 @@ from allocation.service_layer.operations import audit
 from allocation.service_layer.operations.replay import ports, restoring
 from allocation.service_layer.relaying import passes
 from allocation.service_layer.relaying import ports as relaying_ports
+from tests import databases
 from tests.integration import settled, test_rebuilding
 
 if TYPE_CHECKING:
-    from allocation import config
+    from allocation import config, devstack
 
 NOTE = audit.Note("jane", "the disk is new")
 LAST: list[settled.Given] = [
@@ -78,7 +79,7 @@ def announced(settings: config.Settings) -> Counter[tuple[str, bytes | None]]:
 
 
 def test_a_restored_database_does_again_what_it_lacks_and_announces_nothing_twice(
-    initialised: config.Settings,
+    initialised: config.Settings, endpoints: devstack.Endpoints
 ) -> None:
     settings = initialised.model_copy(update={"grace_s": 600.0})
     with settled.running(settings):
@@ -121,3 +122,13 @@ def test_a_restored_database_does_again_what_it_lacks_and_announces_nothing_twic
     with pytest.raises(ports.CannotReplay, match="row 1 of its journal is not the one on the topic"):
         restore(settings)
     back_up.drop()
+
+    with databases.fresh(endpoints) as database:  # all is lost but the topics
+        fresh = settings.model_copy(update={"database_url": database.url.render_as_string(hide_password=False)})
+        bootstrap.initialise(fresh, on_progress=lambda _text: None)
+        restore(fresh)
+        with settled.running(fresh):
+            settled.wait_until_settled(fresh, seen=18, parked=2)
+        with bootstrap.verification(fresh) as verification:
+            assert verification.run(keep=5, on_progress=lambda _what, _done, _total: None).findings == []
+    assert set(announced(settings).values()) == {1}
