@@ -59,7 +59,7 @@ test-containers: install  ## The tests of the adapters on testcontainers (needs 
 	$(BIN)/python -m pytest --stack=containers tests/integration \
 	  --ignore-glob='*/test_devstack*.py' --ignore=tests/integration/test_stack_commands.py
 
-bench: install  ## Measure on a stack of its own, an hour; BENCH="--scenario A --rounds 1" for less
+bench: install  ## Measure on a stack of its own, half an hour; BENCH="--scenario A --rounds 1" for less
 	$(BIN)/python -m tests.bench --json bench.json --plot bench.svg $(BENCH)
 
 compose-up:  ## Build the image, start the whole system in containers, wait until it is healthy

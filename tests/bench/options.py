@@ -18,7 +18,7 @@ class Sizes:
     old_lines: int = 1_000_000
     many_lines_per_sku: int = 100_000
     batches_per_sku: int = 2_000
-    latency_s: float = 20.0
+    latency_s: float = 15.0
     warm_up_s: float = 3.0
     rates: tuple[int, ...] = (50, 200, 1_000)
 
