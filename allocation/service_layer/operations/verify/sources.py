@@ -53,9 +53,9 @@ class Sources:
         for (topic, partition), bounds in self._bounds.items():
             if bounds.hidden:
                 text = (
-                    f"its last {bounds.hidden} offsets, from {bounds.end} on, are hidden behind a transaction that does "
-                    "not end: no reader of committed records sees them; `kafka-transactions.sh find-hanging` tells whose "
-                    "it is, and `abort` ends it"
+                    f"its last {bounds.hidden} offsets, from {bounds.end} on, are hidden behind a transaction that "
+                    "does not end: no reader of committed records sees them; `kafka-transactions.sh find-hanging` tells "
+                    "whose it is, and `abort` ends it"
                 )
                 findings.add(Check.ENDS, f"{topic}/{partition}", text)
         findings.compared[Check.ENDS] = len(self._bounds)
