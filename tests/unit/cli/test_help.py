@@ -7,6 +7,7 @@ import sys
 import pytest
 from typer import testing
 
+from allocation.entrypoints import logs
 from allocation.entrypoints.cli import app
 
 PARTS = (
@@ -15,6 +16,8 @@ PARTS = (
     *("parked", "parked list", "parked show", "parked release", "parked discard"),
     *("schemas", "schemas check", "schemas register", "schemas diff", "asyncapi", "openapi"),
     *("maintenance", "audit", "show", "show order", "show sku", "show batch"),
+    *("replay", "replay plan", "replay rewind", "replay skip", "replay resend"),
+    *("position", "position list", "position adopt", "position restart"),
     *("produce", "produce create-batch", "produce allocate", "produce change-batch-quantity"),
 )
 # What takes longer to load than all the rest; none of it is needed to say what there is.
@@ -39,6 +42,7 @@ def test_help_is_quick_since_it_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("document", ["asyncapi", "openapi"])
 def test_a_document_is_printed_and_nothing_is_started(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "configure", lambda _settings: None)  # loggers would keep the runner's own streams
     for service in ("KAFKA_BOOTSTRAP_SERVERS", "SCHEMA_REGISTRY_URL"):
         monkeypatch.setenv(f"ALLOCATION_{service}", "http://127.0.0.1:1")
     printed = testing.CliRunner().invoke(app.app, [document])
