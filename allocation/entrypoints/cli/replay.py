@@ -24,7 +24,7 @@ EXAMPLES = """
 Examples:
 
     allocation replay plan --from 2030-01-31T08:00+01:00
-    allocation replay rewind --to-timestamp 2030-01-31T08:00Z --wait --why "the database was restored"
+    allocation replay rewind --to-timestamp 2030-01-31T08:00Z --wait --why "to be sure"
     allocation replay rewind --again --only allocate --by -1000 --why "the stock was entered late" --dry-run
     allocation replay resend --from 2030-01-31T08:00Z --sku LAMP --why "the data warehouse lost a day"
     allocation replay rebuild --into trial --compare
