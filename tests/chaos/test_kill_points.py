@@ -30,8 +30,8 @@ RELAY = (
     "relay.during_recovery",
 )
 MIXES = ("allocate", "storm", "mixed")
-# What runs with every `make test`: the points where most can go wrong.
-SHORT = {("worker.after_commit", "storm"), ("relay.after_commit", "mixed")}
+# What runs with every `make test`: the point where most can go wrong; for the relay's see `test_relay.py`.
+SHORT = {("worker.after_commit", "storm")}
 ONCE_A_RUN = {"worker.during_rebalance", "relay.during_recovery"}
 
 CELLS = [

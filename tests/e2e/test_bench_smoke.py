@@ -19,6 +19,7 @@ CASES = ("book", "limit", "ours", "latency at 50/s, ours", "reallocation storm",
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_each_kind_of_measurement_runs_and_counts_right(endpoints: devstack.Endpoints) -> None:
     sizes = options.SMOKE
     on = bench.Bench(endpoints=endpoints, servers={}, sizes=sizes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg2
 import psycopg2.errors
+import pytest
 import sqlalchemy
 
 from tests.e2e import floods, parts
@@ -128,6 +129,7 @@ def never_set_aside(said: list[str]) -> None:
     assert "worker.message_set_aside" not in "".join(said)
 
 
+@pytest.mark.long
 def test_two_workers_and_a_person_who_locks_the_products(initialised: config.Settings) -> None:
     locking = Person(initialised, ("SELECT FROM products WHERE sku = 'LAMP' FOR UPDATE", "SELECT pg_sleep(0.05)"))
     compete(initialised, locking, on_end=never_set_aside)
