@@ -54,8 +54,8 @@ class Sources:
             if bounds.hidden:
                 text = (
                     f"its last {bounds.hidden} offsets, from {bounds.end} on, are hidden behind a transaction that "
-                    "does not end: readers of committed records see none of them; `kafka-transactions find-hanging` says "
-                    "whose it is, and `abort` ends it"
+                    "does not end: readers of committed records see none of them; `kafka-transactions find-hanging` "
+                    "says whose it is, and `abort` ends it"
                 )
                 findings.add(Check.ENDS, f"{topic}/{partition}", text)
         findings.compared[Check.ENDS] = len(self._bounds)
