@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from allocation.service_layer.operations.replay import comparing
 
@@ -11,7 +11,7 @@ LINE = ("o1", "LAMP", 3)
 
 
 class FakeSide:
-    def __init__(self, found: Mapping[str, Mapping[comparing.Key, Mapping[str, object]]], journal: int = 0) -> None:
+    def __init__(self, found: Mapping[str, Mapping[Any, Mapping[str, object]]], journal: int = 0) -> None:
         self._found = found
         self._journal = journal
 
