@@ -7,7 +7,7 @@ from typing import Any
 from allocation.service_layer.operations.replay import ports
 
 _CONNECTED = """
-SELECT format('process %s at %s, since %s', pid, coalesce(host(client_addr), 'this machine'),
+SELECT format('connection %s from %s, since %s', pid, coalesce(host(client_addr), 'this machine'),
     to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS'))
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'allocation'

@@ -108,7 +108,7 @@ def _check(cursor: Any, new: str) -> None:
     (newer,) = cursor.fetchone()
     if newer:
         raise ports.CannotReplay(
-            f"the live database has done {newer} micro-batches that {new} has not; let it catch up with "
+            f"the live database has done what {new} has not ({newer} rows of its journal); let it catch up with "
             f"`allocation replay rebuild --into {new}`"
         )
 

@@ -38,9 +38,15 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from allocation import config  # noqa: PLC0415
     from allocation.adapters.avro import registry  # noqa: PLC0415
     from allocation.adapters.kafka import clients  # noqa: PLC0415
-    from allocation.adapters.postgres import schema  # noqa: PLC0415
+    from allocation.adapters.postgres import rebuilding, schema  # noqa: PLC0415
 
-    return (config.SettingsError, clients.BadSetting, registry.BadSetting, schema.NotInitialised)
+    return (
+        config.SettingsError,
+        clients.BadSetting,
+        registry.BadSetting,
+        schema.NotInitialised,
+        rebuilding.BadSchema,
+    )
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, replay_options, starting, verifying
+from allocation.entrypoints.cli import changing, failures, replay_options, starting, verifying
 
 if TYPE_CHECKING:
     from allocation import config
@@ -74,7 +74,10 @@ def rebuild(  # noqa: PLR0913 - the options
 def compare(
     schema: Schema, *, database_url: Database = None, keep: Keep = MAX_DIFFERENCES, as_json: changing.AsJson = False
 ) -> None:
-    """Tell how the live database differs from a rebuilt one, by sku, batch and line; exit code 1 if it does."""
+    """Tell how the live database differs from a rebuilt one, by sku, batch and line.
+
+    Exit code 0: it does not. 1: it does. 2: it cannot be told.
+    """
     _compare(starting.settings(), schema, database_url=database_url, keep=keep, as_json=as_json)
 
 
@@ -105,10 +108,16 @@ def promote(
 def _compare(settings: config.Settings, schema: str, *, database_url: str | None, keep: int, as_json: bool) -> None:
     from allocation import bootstrap  # noqa: PLC0415 - see above
 
-    with verifying.progress_bar(_PROGRESS) as on_progress:
-        found = bootstrap.compare_rebuilt(
-            settings, schema, database_url=database_url, keep=keep, on_progress=on_progress
-        )
+    try:
+        with verifying.progress_bar(_PROGRESS) as on_progress:
+            found = bootstrap.compare_rebuilt(
+                settings, schema, database_url=database_url, keep=keep, on_progress=on_progress
+            )
+    except Exception as error:
+        failure = failures.explain(error)
+        if failure is None:
+            raise
+        verifying.give_up(failure.sentence)
     if as_json:
         changing.print_line(_as_dict(found))
     else:

@@ -62,12 +62,12 @@ def compare(settings: config.Settings, *, keep: int) -> verification.Report:
         with _without_collector(), bootstrap.verification(settings) as verification, progress_bar() as on_progress:
             return verification.run(keep=keep, on_progress=on_progress)
     except sources.CannotVerify as error:
-        _give_up(str(error))
+        give_up(str(error))
     except Exception as error:
         failure = failures.explain(error)
         if failure is None:
             raise
-        _give_up(failure.sentence)
+        give_up(failure.sentence)
 
 
 def show(report: verification.Report, console: rich.console.Console, *, took_s: float) -> None:
@@ -134,7 +134,8 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _give_up(sentence: str) -> NoReturn:
+def give_up(sentence: str) -> NoReturn:
+    """End the program: it cannot be told whether anything differs."""
     typer.echo(f"allocation: {sentence}", err=True)
     raise typer.Exit(CANNOT_TELL)
 
