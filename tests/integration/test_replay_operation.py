@@ -70,7 +70,13 @@ def positions(settings: config.Settings) -> dict[tuple[str, int], int]:
 
 
 def committed(settings: config.Settings) -> Mapping[tuple[str, int], int]:
-    offsets = group_offsets.GroupOffsets(bootstrap.kafka_clients(settings), group=settings.consumer_group).committed()
+    clients = bootstrap.kafka_clients(settings)
+    all_of_them = [
+        ports.TopicPartition(settings.topic_prefix + topic, number)
+        for topic in ("create_batch", "change_batch_quantity", "allocate")
+        for number in range(settings.partitions)
+    ]
+    offsets = group_offsets.GroupOffsets(clients, group=settings.consumer_group).committed(all_of_them)
     return {(at.topic, at.partition): offset for at, offset in offsets.items() if offset > 0}
 
 

@@ -9,7 +9,7 @@ from allocation.service_layer import messages
 from allocation.service_layer.operations import status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from allocation.adapters.kafka import clients
     from allocation.service_layer import topics as topic_names
@@ -36,7 +36,7 @@ class KafkaFigures:
             cluster_id=cluster_id,
             partitions=self._partitions(
                 {name: found[name] for name in self._names.commands.values() if name in found},
-                committed=self._group.committed(),
+                committed=self._group.committed,
             ),
             missing_topics=tuple(name for name in names if name not in found),
             dead_letters=self._dead_letters(),
@@ -49,24 +49,27 @@ class KafkaFigures:
         The group's coordinator is left alone, since a long-lived client asks for this: where the coordinator is not
         known yet, librdkafka 2.16 may crash, and after a broker's restart it may wait for the answer for good.
         """
-        return self._partitions(self._topics.describe(self._names.commands.values()), committed={})
+        return self._partitions(self._topics.describe(self._names.commands.values()), committed=lambda _keys: {})
 
     def _partitions(
-        self, found: Mapping[str, topics.TopicDescription], *, committed: Mapping[topics.TopicPartition, int]
+        self,
+        found: Mapping[str, topics.TopicDescription],
+        *,
+        committed: Callable[[Collection[topics.TopicPartition]], Mapping[topics.TopicPartition, int]],
     ) -> tuple[status.Partition, ...]:
         keys = [
             topics.TopicPartition(name, number)
             for name, description in found.items()
             for number in range(description.partitions)
         ]
-        marks = self._topics.watermarks(keys)
+        marks, offsets = self._topics.watermarks(keys), committed(keys)
         return tuple(
             status.Partition(
                 topic=key.topic,
                 log=messages.LogPartition(found[key.topic].topic_id, key.partition),
                 begin=marks[key].begin,
                 end=marks[key].end,
-                committed=committed.get(key),
+                committed=offsets.get(key),
             )
             for key in keys
         )

@@ -1,10 +1,13 @@
 """A consumer group from outside: its offsets, who is in it, and moving it (KIP-396, KIP-88).
 
-Kafka moves the offsets of a group only while nobody is in it.
+Kafka moves the offsets of a group only while nobody is in it. They are read by a consumer that never joins: the
+admin client's way (`list_consumer_group_offsets`) crashes the process where Kafka does not know the group's
+coordinator yet (librdkafka issue 5040, open as of 2.16).
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
@@ -15,7 +18,7 @@ from allocation.service_layer.operations import status
 from allocation.service_layer.operations.replay import ports
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from concurrent import futures
 
 _HAS_MEMBERS = frozenset((confluent_kafka.KafkaError.UNKNOWN_MEMBER_ID, confluent_kafka.KafkaError.NON_EMPTY_GROUP))
@@ -25,19 +28,23 @@ class GroupOffsets:
     """See `replay.ports.Group`; everything blocks, and raises `DependencyDown` or `KafkaRefused`."""
 
     def __init__(self, config: clients.ClientConfig, *, group: str) -> None:
+        self._config = config
         self._servers = config.bootstrap_servers
         self._group = group
         self._admin = clients.opened(admin.AdminClient, config.admin())  # type: ignore[arg-type] # it takes callbacks
 
-    def committed(self) -> dict[ports.TopicPartition, int]:
-        """Return the group's offsets."""
-        asked = self._admin.list_consumer_group_offsets(
-            [confluent_kafka.ConsumerGroupTopicPartitions(self._group)], request_timeout=topics.REQUEST_TIMEOUT_S
-        )
-        found = self._result(asked[self._group])
-        return {
-            ports.TopicPartition(at.topic, at.partition): at.offset for at in found.topic_partitions if at.offset >= 0
-        }
+    def committed(self, partitions: Collection[ports.TopicPartition]) -> dict[ports.TopicPartition, int]:
+        """Return the group's offsets of these partitions; one that it has none of is not in the answer."""
+        wanted = [confluent_kafka.TopicPartition(*at) for at in partitions]
+        if not wanted:
+            return {}
+        settings = self._config.consumer(**{"group.id": self._group})
+        try:
+            with contextlib.closing(confluent_kafka.Consumer(settings)) as reader:
+                found = reader.committed(wanted, timeout=topics.REQUEST_TIMEOUT_S)
+        except confluent_kafka.KafkaException as exception:
+            raise self._failure("read the offsets of", errors.kafka_error(exception)) from exception
+        return {ports.TopicPartition(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
     def members(self) -> tuple[status.Member, ...]:
         """Return who is in the group."""

@@ -31,7 +31,7 @@ def compare(one: FakeSide, other: FakeSide, *, keep: int = 9) -> comparing.Compa
 
 
 def test_equal_databases_have_no_differences_and_the_newer_one_is_told_to_be() -> None:
-    same = {"products": {("LAMP",): {"version_number": 2}}}
+    same: dict[str, dict[Any, dict[str, object]]] = {"products": {("LAMP",): {"version_number": 2}}}
     found = compare(FakeSide(same, journal=5), FakeSide(same, journal=3))
     assert (found.compared, found.count, found.differences, found.behind) == (1, 0, [], 2)
 
@@ -49,7 +49,7 @@ def test_a_difference_names_the_row_and_what_of_it_is_another() -> None:
 
 
 def test_rows_that_only_one_side_has_shift_nothing() -> None:
-    live = {(f"s{number}",): {"version_number": number} for number in (1, 2, 4, 5)}
-    rebuilt = {(f"s{number}",): {"version_number": number} for number in (2, 3, 4)}
+    live: dict[Any, dict[str, object]] = {(f"s{number}",): {"version_number": number} for number in (1, 2, 4, 5)}
+    rebuilt: dict[Any, dict[str, object]] = {(f"s{number}",): {"version_number": number} for number in (2, 3, 4)}
     found = compare(FakeSide({"products": live}), FakeSide({"products": rebuilt}), keep=2)
     assert ([one.subject for one in found.differences], found.count) == (["sku s1", "sku s3"], 3)

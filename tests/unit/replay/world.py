@@ -125,8 +125,8 @@ class World:
 
     # Group
 
-    def committed(self) -> Mapping[ports.TopicPartition, int]:
-        return self.offsets
+    def committed(self, partitions: Collection[ports.TopicPartition]) -> Mapping[ports.TopicPartition, int]:
+        return {at: self.offsets[at] for at in partitions if at in self.offsets}
 
     def members(self) -> Sequence[status.Member]:
         return self.active

@@ -55,7 +55,7 @@ class Planner:
         bounds = targets.chosen(self._logs.bounds(names), partitions)
         times = self._logs.times(bounds)
         starts = None if since is None else self._logs.offsets_at(bounds, since)
-        stored, committed = self._positions(), self._group.committed()
+        stored, committed = self._positions(), self._group.committed(bounds)
         lines = []
         for at, one in sorted(bounds.items(), key=lambda item: (names.index(item[0].topic), item[0].partition)):
             position = stored.get(messages.LogPartition(one.topic_id, at.partition))

@@ -62,8 +62,8 @@ class Logs(Protocol):
 class Group(Protocol):
     """The worker's consumer group."""
 
-    def committed(self) -> Mapping[TopicPartition, int]:
-        """Return the group's offsets."""
+    def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the group's offsets of these partitions, as far as it has any."""
 
     def members(self) -> Sequence[status.Member]:
         """Return who is in the group."""

@@ -62,7 +62,7 @@ class Rewinder:
     def moves(self, names: Sequence[str], target: targets.Target, *, partitions: Collection[int] = ()) -> list[Move]:
         """Return where each partition of these topics is to go; never ahead of its position. Raises `CannotReplay`."""
         bounds = targets.chosen(self._logs.bounds(names), partitions)
-        stored, committed = self._positions(), self._group.committed()
+        stored, committed = self._positions(), self._group.committed(bounds)
         positions = {}
         for at, one in bounds.items():
             position = stored.get(messages.LogPartition(one.topic_id, at.partition))
