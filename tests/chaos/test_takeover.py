@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from tests.chaos import matrix
 
 PARTITIONS = 6
-# Promised with the settings that are the default, on a machine that does nothing else: see docs/guarantees.md.
+# Promised with the settings that are the default: see docs/guarantees.md. The first counts from when the process is up:
+# until then it is Python's start that takes a second, and on a busy machine any time; the table shows both.
 RESTART_S = 2.0
 TAKEOVER_S = 10.0
 # In the short run, beside other tests, a longer deadline tells as well: without what is tested here, it would take as
@@ -78,7 +79,7 @@ def test_a_killed_worker_that_restarts_under_its_name_goes_on_at_once(
             own_s = time.monotonic() - ready
         cell.reached = f"{total_s:.2f} s, of them {own_s:.2f} s after the process was up"
         settle(flood, orders, cell)
-    assert total_s < deadline_s
+    assert own_s < deadline_s
 
 
 @pytest.mark.long
