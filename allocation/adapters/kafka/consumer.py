@@ -153,7 +153,7 @@ class GroupConsumer:
 
     def commit(self, records: Iterable[messages.Record]) -> None:
         """Tell the group how far these have been handled; does not wait, and may fail without harm."""
-        following = {Key(record.topic, record.partition): record.offset + 1 for record in records}
+        following = {(record.topic, record.partition): record.offset + 1 for record in records}
         offsets = [confluent_kafka.TopicPartition(*key, offset) for key, offset in following.items()]
         with contextlib.suppress(confluent_kafka.KafkaException):
             self._consumer.commit(offsets=offsets, asynchronous=True)
