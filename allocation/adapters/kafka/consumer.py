@@ -178,12 +178,12 @@ class GroupConsumer:
         records = []
         for message in fetched:
             error = message.error()
-            key = Key(message.topic(), message.partition())
+            key, offset = Key(message.topic(), message.partition()), message.offset()
             if error is not None:
-                self._on_error(key, error, message.offset())
-            elif self._is_wanted(key, message.offset()):
-                self._expected[key] = message.offset() + 1
-                records.append(self._record(message))
+                self._on_error(key, error, offset)
+            elif self._is_wanted(key, offset):
+                self._expected[key] = offset + 1
+                records.append(self._record(key, offset, message))
         return records
 
     def _of_the_same_topics(self, records: list[messages.Record]) -> Sequence[messages.Record]:
@@ -223,13 +223,12 @@ class GroupConsumer:
                 return False
         return True
 
-    def _record(self, message: Any) -> messages.Record:
-        topic = message.topic()
+    def _record(self, key: Key, offset: int, message: Any) -> messages.Record:
         return messages.Record(
-            topic,
-            self._topic_ids[topic],
-            message.partition(),
-            message.offset(),
+            key.topic,
+            self._topic_ids[key.topic],
+            key.partition,
+            offset,
             message.leader_epoch() or 0,
             message.key(),
             message.value(),
