@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run tests side by side. Most tests wait: two of them take little more than half the time.
+TESTERS ?= 2
 INSTALLED := $(VENV)/.installed
 # docker-compose is the older command, `docker compose` the newer; the file works with both.
 COMPOSE = $(if $(shell command -v docker-compose),docker-compose,docker compose) -p allocation -f docker-compose.kafka.yml
@@ -36,8 +38,8 @@ lock:  ## Compile the lock files anew (needs uv)
 demo: install  ## Tell the story on a stack of its own: real Kafka, PostgreSQL, Redis, 10,000 real order lines
 	@$(BIN)/allocation demo
 
-test: install  ## Run the tests; starts the services that they need
-	$(BIN)/python -m pytest
+test: install  ## Run the tests; starts the services that they need, a set for each of TESTERS=2 processes
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 test-all: lint test chaos test-long  ## Everything that needs no Docker engine
 

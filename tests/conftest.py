@@ -12,6 +12,7 @@ import sqlalchemy
 
 from allocation import bootstrap, config, devstack
 from allocation.devstack import artifacts
+from allocation.entrypoints import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,17 +56,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in long]
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Fetch what the stack needs before processes are started that run the tests side by side."""
+    if getattr(session.config.option, "numprocesses", None) and not hasattr(session.config, "workerinput"):
+        _fetch(session)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Fetch what the first start of the stack needs now, since no time limit of a test runs here."""
     wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     by_processes = session.config.getoption("--stack") == "processes"
-    if session.config.option.collectonly or not ("programs" in wanted or ("stack" in wanted and by_processes)):
-        return
+    if not session.config.option.collectonly and ("programs" in wanted or ("stack" in wanted and by_processes)):
+        _fetch(session)
+
+
+def _fetch(session: pytest.Session) -> None:
     terminal = session.config.pluginmanager.get_plugin("terminalreporter")
     try:
         devstack.install(terminal.write_line if terminal else lambda _: None)
     except devstack.DevstackError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_logging() -> Iterator[None]:
+    """Let no command that runs in this process set up logging: loggers would keep the streams of its runner."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logs, "configure", lambda _settings: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from typer import testing
 
-from allocation.entrypoints import logs
 from allocation.entrypoints.cli import app
 from tests.e2e import parts
 
 if TYPE_CHECKING:
-    import pytest
-
     from allocation import config
 
 
@@ -26,8 +23,7 @@ class Result(NamedTuple):
 class Commands:
     """Runs commands with the settings of one installation."""
 
-    def __init__(self, settings: config.Settings, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(logs, "configure", lambda _settings: None)  # loggers would keep the runner's own streams
+    def __init__(self, settings: config.Settings) -> None:
         self._environment = {**parts.environment(settings), "COLUMNS": "200"}
 
     def run(self, *arguments: str) -> Result:

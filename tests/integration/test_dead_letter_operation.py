@@ -145,9 +145,7 @@ def test_two_operators_redrive_a_dead_letter_once(strict: config.Settings) -> No
     assert rows == 5
 
 
-def test_dead_letters_are_listed_shown_discarded_and_redriven_from_the_command_line(
-    strict: config.Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dead_letters_are_listed_shown_discarded_and_redriven_from_the_command_line(strict: config.Settings) -> None:
     names = bootstrap.topic_names(strict)
     nothing: settled.Given = ("Allocate", {"orderid": "o3", "sku": "LAMP", "qty": 0}, "o3")
     with settled.running(strict):
@@ -156,7 +154,7 @@ def test_dead_letters_are_listed_shown_discarded_and_redriven_from_the_command_l
     coordinates = (("dead_letter_partition", b"-1"), ("dead_letter_offset", b"-1"))
     from_redis = (("dead_letter_topic", f"redis:{names.allocate}".encode()), ("dead_letter_reason", b"undecodable"))
     put(strict, names.dead_letter, b"{", (*from_redis, *coordinates))
-    cli = operator_commands.Commands(strict, monkeypatch)
+    cli = operator_commands.Commands(strict)
 
     listed = cli.lines("dlq", "list", "--json")
     assert {(line["reason"], line["state"]) for line in listed} == {
@@ -203,16 +201,14 @@ def test_dead_letters_are_listed_shown_discarded_and_redriven_from_the_command_l
         assert result.returncode == 2, wrong
 
 
-def test_parked_and_refused_messages_are_let_go_from_the_command_line(
-    initialised: config.Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parked_and_refused_messages_are_let_go_from_the_command_line(initialised: config.Settings) -> None:
     patient = initialised.model_copy(update={"grace_s": 600.0})
     with settled.running(patient):
         settled.send(patient, [an_order("o1"), an_order("o2"), an_order("o3")])
         settled.wait_until_settled(patient, seen=3, parked=3)
     with connected(patient) as connection:
         connection.execute(sqlalchemy.text("UPDATE parked SET state = 'poisoned' WHERE message_id = 'o1'"))
-    cli = operator_commands.Commands(patient, monkeypatch)
+    cli = operator_commands.Commands(patient)
     first, second, third = cli.lines("parked", "list", "--json")
     assert (first["queue"], first["state"], second["state"]) == ("sku:LAMP", "poisoned", "queued")
     assert "poisoned" in cli.run("parked", "list", "--state", "poisoned").stdout

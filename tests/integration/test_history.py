@@ -28,13 +28,13 @@ SHRINK: settled.Given = ("ChangeBatchQuantity", {"batchref": "early", "qty": 5, 
 
 
 @pytest.fixture
-def commands(initialised: config.Settings, monkeypatch: pytest.MonkeyPatch) -> operator_commands.Commands:
+def commands(initialised: config.Settings) -> operator_commands.Commands:
     """An installation in which much has happened."""
     with settled.running(initialised):
         for seen, given in ((1, BEFORE), (3, STOCK), (7, ORDERS), (8, [CONFLICT]), (9, [SHRINK])):
             settled.send(initialised, given)
             settled.wait_until_settled(initialised, seen=seen, parked=int(seen == 1))
-    return operator_commands.Commands(initialised, monkeypatch)
+    return operator_commands.Commands(initialised)
 
 
 def told(found: dict[str, Any], sku: str = "CHAIR") -> list[tuple[str, str | None, str]]:

@@ -129,9 +129,9 @@ def _ignore(_what: str, _done: int, _total: int) -> None:
 
 
 def test_a_rebuild_gives_the_live_rows_each_time_and_takes_their_place(
-    filled: config.Settings, endpoints: devstack.Endpoints, monkeypatch: pytest.MonkeyPatch
+    filled: config.Settings, endpoints: devstack.Endpoints
 ) -> None:
-    command_line = operator_commands.Commands(filled, monkeypatch)
+    command_line = operator_commands.Commands(filled)
     planned = command_line.lines("replay", "rebuild", "--into", "first", "--dry-run", "--json")
     assert [(line["records"], line["exact"]) for line in planned] == [(21, True)]
     summary = rebuild(filled, into="first")

@@ -44,11 +44,9 @@ def logged() -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 @pytest.fixture
-def cli(
-    installation: config.Settings, logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> operator_commands.Commands:
+def cli(installation: config.Settings, logged: list[MutableMapping[str, Any]]) -> operator_commands.Commands:
     del logged
-    return operator_commands.Commands(installation, monkeypatch)
+    return operator_commands.Commands(installation)
 
 
 def orders(*numbers: int) -> list[settled.Given]:

@@ -7,7 +7,6 @@ import sys
 import pytest
 from typer import testing
 
-from allocation.entrypoints import logs
 from allocation.entrypoints.cli import app
 
 PARTS = (
@@ -42,7 +41,6 @@ def test_help_is_quick_since_it_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("document", ["asyncapi", "openapi"])
 def test_a_document_is_printed_and_nothing_is_started(document: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "configure", lambda _settings: None)  # loggers would keep the runner's own streams
     for service in ("KAFKA_BOOTSTRAP_SERVERS", "SCHEMA_REGISTRY_URL"):
         monkeypatch.setenv(f"ALLOCATION_{service}", "http://127.0.0.1:1")
     printed = testing.CliRunner().invoke(app.app, [document])
