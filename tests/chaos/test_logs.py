@@ -58,6 +58,26 @@ def test_a_topic_that_is_deleted_and_made_again_is_set_aside(system: systems.Sys
     assert handled_of_allocate(system) == before
 
 
+@pytest.mark.long
+def test_a_topic_that_is_made_again_as_long_as_it_was_is_set_aside_in_quiet_times(system: systems.System) -> None:
+    commands = system.workload("allocate")
+    sent = commands.first() + commands.take(200)
+    system.send(sent)
+    # A worker that its group gives up meanwhile would look at all logs anew as it comes back.
+    worker = system.start("worker", settings={"session_timeout_ms": 30_000})
+    system.drain_topics("create_batch", "change_batch_quantity", "allocate")
+    worker.freeze()
+    operator.Topics(system).create_anew("allocate", partitions=system.settings.partitions)
+    system.log = system.new_log()
+    before = system.handled()
+    system.send(draft for draft in sent if draft.topic == "allocate")
+    ends = {log: end for log, end in system.log.ends(["allocate"]).items() if end}
+    assert ends == {log: end for log, end in before.items() if log in ends}
+    worker.thaw()
+    await_set_aside(worker, set(ends))
+    system.note("set aside")
+
+
 def make_anew_while_halted(
     system: systems.System, commands: workloads.Workload, *, variant: str | None = None
 ) -> tuple[processes.Part, list[observation.Entry], set[tuple[str, int]]]:

@@ -212,7 +212,7 @@ def test_a_dead_kafka_is_said_in_time_and_reads_go_on(initialised: config.Settin
             assert response.json()["commandid"] == "k1"
             assert servers in response.json()["message"]
             ready = client.get("/readyz")
-            assert (ready.status_code, ready.json()["database"]) == (503, "ok")
+            assert (ready.status_code, ready.json()["well"]["database"]) == (503, "ok")
             assert client.get("/allocations/o1").status_code == 404
 
 

@@ -30,6 +30,7 @@ _COMMITTED_TIMEOUT_S = 10.0
 _HELD_INTERVAL_S = 0.1  # how often it is asked whether partitions that wait may begin
 _DECIDED_INTERVAL_S = 1.0  # how often it is asked whether an operator has decided on what was set aside
 _UNDECIDED_REST_S = 30.0  # when that cannot be told: asking takes up to ten seconds then
+_RECOGNISED_INTERVAL_S = 2.0  # how often it is asked, while nothing arrives, whether the topics are still the same
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
 # A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
 _FETCH_WAIT_MS = 50
@@ -74,6 +75,7 @@ class GroupConsumer:
         self._group_offsets: dict[Key, int] = {}
         self._held_until = 0.0
         self._undecided_until = 0.0
+        self._recognised_until = 0.0
         self._ends: dict[Key, messages.LogEnd] = {}
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
         self.rebalances = 0
@@ -103,6 +105,7 @@ class GroupConsumer:
             self._go_on_where_decided()
         first = self._consumer.poll(timeout_s)
         if first is None:
+            self._recognise_topics()
             return ()
         records = self._records([first])  # before the next call, which may take its partition away
         held_bytes = len(first)
@@ -204,6 +207,18 @@ class GroupConsumer:
         made_anew = {name for name in names if found.get(name) != self._topic_ids[name]}
         self._look_again_at(made_anew)
         return [record for record in records if record.topic not in made_anew] if made_anew else records
+
+    def _recognise_topics(self) -> None:
+        """Notice that a topic was made anew while nothing of it arrives, since it is as long as the old one was."""
+        if time.monotonic() < self._recognised_until:
+            return
+        try:
+            found = self._places.topic_ids()
+        except ports.DependencyDown:  # nothing arrives in any case
+            self._recognised_until = time.monotonic() + _UNDECIDED_REST_S
+            return
+        self._recognised_until = time.monotonic() + _RECOGNISED_INTERVAL_S
+        self._look_again_at({name for name, known in self._topic_ids.items() if found.get(name, known) != known})
 
     def _look_again_at(self, names: set[str]) -> None:
         for key in self._assigned() if names else ():
