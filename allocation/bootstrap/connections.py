@@ -28,9 +28,9 @@ def topic_names(settings: config.Settings) -> topics.TopicNames:
 
 
 @contextlib.contextmanager
-def database(settings: config.Settings) -> Iterator[sqlalchemy.Engine]:
+def database(settings: config.Settings, *, keeps_connections: bool = True) -> Iterator[sqlalchemy.Engine]:
     """Open the connections to the database."""
-    engine = postgres.create(settings.database_url)
+    engine = postgres.create(settings.database_url, keeps_connections=keeps_connections)
     try:
         yield engine
     finally:

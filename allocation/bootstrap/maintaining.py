@@ -39,6 +39,9 @@ def maintenance(settings: config.Settings) -> Iterator[operation.Maintenance]:
 
 @contextlib.contextmanager
 def maintenance_turn(settings: config.Settings) -> Iterator[leases.Lease]:
-    """Open the lease whose length is the interval: who gets it does the work, and it is not given back when done."""
-    with connections.database(settings) as engine:
+    """Open the lease whose length is the interval: who gets it does the work, and it is not given back when done.
+
+    Nobody is connected meanwhile, so that who waits for hours is in nobody's way (see `occupancy`).
+    """
+    with connections.database(settings, keeps_connections=False) as engine:
         yield leases.Lease(engine, name="maintenance", duration_s=settings.maintenance_interval_s)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy
 
+from allocation import bootstrap, config
 from allocation.adapters.postgres import audit_rows, operator_work, parked_room, pruning, tables
 from allocation.domain import commands
 from allocation.service_layer import envelopes, failures, messages, ports
 from allocation.service_layer.operations import audit, maintenance, parked
-from tests import builders, installations
+from tests import builders, installations, waiting
 from tests.fakes import serde
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ class World:
     def count(self, table: sqlalchemy.Table) -> int:
         with self.database.connect() as connection:
             return int(connection.execute(sqlalchemy.select(sqlalchemy.func.count()).select_from(table)).scalar_one())
+
+    def asked_for_leases(self) -> int:
+        """Return how many connections there are whose last question was about a lease."""
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%INTO leases%' AND pid <> pg_backend_pid()"
+        with self.database.connect() as connection:
+            return int(connection.execute(sqlalchemy.text(asked)).scalar_one())
 
     def execute(self, statement: str, values: Mapping[str, Any] | None = None) -> None:
         with self.database.begin() as connection:
@@ -190,6 +197,14 @@ def _sizes_after_a_round(world: World, number: int) -> dict[str, int]:
             connection.exec_driver_sql(f"VACUUM {table}")
             sizes[table] = connection.exec_driver_sql(f"SELECT pg_total_relation_size('{table}')").scalar_one()
         return sizes
+
+
+def test_who_waits_for_the_next_time_is_not_connected(world: World) -> None:
+    settings = config.load(database_url=world.database.url.render_as_string(hide_password=False))
+    with bootstrap.maintenance_turn(settings) as turn:
+        assert turn.acquire()
+        waiting.wait_until(lambda: world.asked_for_leases() == 0)
+        turn.release()
 
 
 def test_operators_see_what_was_changed_from_a_time_on(world: World) -> None:

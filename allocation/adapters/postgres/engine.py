@@ -51,13 +51,16 @@ class NotInitialised(Exception):
     """The database has no tables, or those of another version or installation."""
 
 
-def create(url: str, *, pool_size: int = 5, schema: str | None = None) -> sqlalchemy.Engine:
-    """Return an engine, for the tables of another schema than the usual one if it is named; connects at first use."""
+def create(url: str, *, schema: str | None = None, keeps_connections: bool = True) -> sqlalchemy.Engine:
+    """Return an engine, for the tables of another schema than the usual one if it is named; connects at first use.
+
+    Without `keeps_connections` each connection is closed after its use.
+    """
     own = {} if schema is None else {"search_path": schema}
     options = " ".join(f"-c {name}={value}" for name, value in {**_OPTIONS, **own}.items())
     return sqlalchemy.create_engine(
         url,
-        pool_size=pool_size,
+        poolclass=None if keeps_connections else sqlalchemy.NullPool,
         connect_args={
             "options": options,
             "connect_timeout": _CONNECT_TIMEOUT_S,

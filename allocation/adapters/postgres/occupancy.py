@@ -27,6 +27,6 @@ def check_unused(cursor: Any) -> None:
         found.extend(text for (text,) in cursor.fetchall())
     if found:
         raise ports.CannotReplay(
-            f"the database is in use: {'; '.join(found)}. Stop worker, relay, bridge and API first (the lease of one "
-            "that was killed ends by itself within seconds)"
+            f"the database is in use: {'; '.join(found)}. Stop worker, relay, bridge, API and maintenance first (the "
+            "lease of one that was killed ends by itself within seconds)"
         )

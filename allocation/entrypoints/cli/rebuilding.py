@@ -91,8 +91,8 @@ def promote(
 ) -> None:
     """Put a rebuilt schema in the place of the live tables, which are kept in a schema with today's date.
 
-    One transaction. Worker, relay, bridge and API must be stopped, everything in the outbox sent, and the
-    schema up to date. Compare first.
+    One transaction. Worker, relay, bridge, API and maintenance must be stopped, everything in the outbox sent,
+    and the schema up to date. Compare first.
     """
     from allocation import bootstrap  # noqa: PLC0415 - see above
 
@@ -119,7 +119,7 @@ def _compare(settings: config.Settings, schema: str, *, database_url: str | None
             raise
         verifying.give_up(failure.sentence)
     if as_json:
-        changing.print_line(_as_dict(found))
+        changing.print_line(as_dict(found))
     else:
         _show(found, schema)
     if found.count:
@@ -137,7 +137,8 @@ def _show(found: comparing.Comparison, schema: str) -> None:
     typer.echo(f"{found.compared:,} rows compared, {found.count:,} differ")
 
 
-def _as_dict(found: comparing.Comparison) -> dict[str, Any]:
+def as_dict(found: comparing.Comparison) -> dict[str, Any]:
+    """Return a comparison in the form of the `--json` output."""
     return {
         "equal": not found.count,
         "compared": found.compared,

@@ -16,7 +16,8 @@ def restore(
 ) -> None:
     """Do again what a database restored from a back-up lacks, as the journal says, and announce nothing twice.
 
-    Worker, relay, bridge and API must be stopped, and not have been started since the back-up was put back.
+    Worker, relay, bridge, API and maintenance must be stopped, and not have been started since the back-up was put
+    back.
     Workers refuse to start while this is needed. May be begun again after any error.
     """
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should

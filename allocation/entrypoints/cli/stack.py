@@ -15,7 +15,7 @@ In another terminal:
 
   eval "$(allocation env)"    # point the settings at these services
   allocation init             # topics, schemas, tables
-  allocation run              # worker, relay, bridge and API
+  allocation run              # worker, relay, bridge, API and maintenance
 """
 
 

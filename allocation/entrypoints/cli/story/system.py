@@ -79,7 +79,7 @@ def _everything(tell: telling.Teller, directory: Path) -> Iterator[System]:
         logs.configure(settings.model_copy(update={"log_level": "error"}))
         tell.chapter("allocation init: topics, schemas, tables")
         bootstrap.initialise(settings, on_progress=tell.say)
-        tell.chapter("allocation run: worker, relay, bridge and API")
+        tell.chapter("allocation run: worker, relay, bridge, API and maintenance")
         with _parts(settings, log, tell):
             yield System(settings, outside.Api(f"http://{settings.http_host}:{settings.http_port}"))
             tell.say("")
