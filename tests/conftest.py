@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--long", action="store_true", help="run the long kill tests, too")
     parser.addoption("--minutes", type=float, default=0.5, help="how long the kill test by chance goes on")
+    parser.addoption("--commands", type=int, default=100_000, help="how many commands the long rebuild is of")
     parser.addoption("--seed", type=int, help="what chance follows in the kill tests")
     parser.addoption("--matrix", metavar="FILE", help="write the table of the kill tests here, as Markdown")
 

@@ -21,10 +21,12 @@ def initialise(settings: config.Settings, *, on_progress: Callable[[str], None])
     names = connections.topic_names(settings)
     admin = kafka_topics.TopicAdmin(connections.kafka_clients(settings))
     cluster_id = admin.cluster_id()
-    created = admin.create(
-        topic_specs.topic_specs(names, partitions=settings.partitions, replicas=settings.replication_factor)
-    )
+    specs = topic_specs.topic_specs(names, partitions=settings.partitions, replicas=settings.replication_factor)
+    created = admin.create(specs)
     on_progress(f"topics: {len(created)} created on cluster {cluster_id}")
+    in_force = admin.settings(spec.name for spec in specs)
+    for warning in filter(None, (topic_specs.short_lived(spec, in_force[spec.name]) for spec in specs)):
+        on_progress(f"warning: {warning}")
     with connections.database(settings) as engine:
         schema.migrate(engine)
         schema.bind(engine, cluster_id=cluster_id, topic_prefix=settings.topic_prefix)

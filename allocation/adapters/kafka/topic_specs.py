@@ -52,3 +52,20 @@ def topic_specs(
         spec(names.journal, 1, _FOR_EVER),
         spec(names.relay_checkpoint, shards, _LAST_ONLY),
     )
+
+
+def short_lived(spec: TopicSpec, settings: Mapping[str, str]) -> str | None:
+    """Say what removes records of a topic that should keep all, by its settings as they are; None if nothing does."""
+    if spec.config.get("cleanup.policy") != _FOR_EVER["cleanup.policy"]:
+        return None
+    wrong = {name: settings[name] for name, value in _FOR_EVER.items() if settings.get(name, value) != value}
+    if not wrong:
+        return None
+    found, wanted = (
+        ",".join(f"{name}={value}" for name, value in pairs.items())
+        for pairs in (wrong, {name: _FOR_EVER[name] for name in wrong})
+    )
+    return (
+        f"topic {spec.name} has {found}: it loses records that rebuild, restore and verify need; "
+        f"kafka-configs --alter --entity-type topics --entity-name {spec.name} --add-config {wanted}"
+    )

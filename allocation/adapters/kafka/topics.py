@@ -111,6 +111,16 @@ class TopicAdmin:
             for number in range(description.partitions)
         )
 
+    def settings(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """Return the settings of topics, which must exist, as they are in force."""
+        resources = [admin.ConfigResource("topic", name) for name in names]
+        asked = self._admin.describe_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
+        found = self._collect("describe the settings of {}", asked)
+        return {
+            resource.name: {name: str(entry.value) for name, entry in entries.items()}
+            for resource, entries in found.items()
+        }
+
     def watermarks(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Watermarks]:
         """Return begin and end of partitions; an open transaction lies behind the end."""
         begins = self._offsets(partitions, admin.OffsetSpec.earliest(), _COMMITTED)
