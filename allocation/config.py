@@ -5,6 +5,8 @@ Read by the composition root and the entrypoints only; everything below is given
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +14,13 @@ import pydantic
 import pydantic_settings
 
 MAX_PORT = 65535
+
+_PREFIX = "ALLOCATION_"
+_TOPIC_PREFIX = r"^[A-Za-z0-9._-]*$"
+# What is no setting and has a meaning all the same: the kill tests' (see `kill_points`).
+_OF_TESTS = frozenset({"ALLOCATION_KILL_POINT"})
+# Values that a message about a setting must not show.
+_SECRET = re.compile(r"""((?:password|secret|token|user\.info)["']?\s*:\s*["']?)[^"',}]+""", re.IGNORECASE)
 
 
 class SettingsError(Exception):
@@ -22,7 +31,7 @@ class Settings(pydantic_settings.BaseSettings):
     """How one installation is set up."""
 
     model_config = pydantic_settings.SettingsConfigDict(
-        env_prefix="ALLOCATION_", env_file=".env", extra="ignore", frozen=True
+        env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, enable_decoding=False
     )
 
     kafka_bootstrap_servers: str = pydantic.Field("localhost:9092", description="host:port, several with commas")
@@ -40,7 +49,7 @@ class Settings(pydantic_settings.BaseSettings):
         description='further registry settings as JSON, such as {"basic.auth.user.info": "user:password"}',
     )
     topic_prefix: str = pydantic.Field(
-        "", pattern=r"^[A-Za-z0-9._-]*$", description="stands before every topic and channel"
+        "", pattern=_TOPIC_PREFIX, description="stands before every topic and channel"
     )
     consumer_group: str = pydantic.Field("allocation", min_length=1, description="the worker's consumer group")
     consumer_instance_id: str | None = pydantic.Field(None, description="a stable name for this worker: quick restarts")
@@ -103,6 +112,18 @@ class Settings(pydantic_settings.BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = pydantic.Field("info", description="what is logged")
 
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _decoded(cls, value: object, info: pydantic.ValidationInfo) -> object:
+        """Read JSON where several values are expected, and say which variable it is when it is none."""
+        if not isinstance(value, str) or cls.model_fields[info.field_name or ""].default_factory is not dict:
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            msg = f"is no JSON: {error}"
+            raise ValueError(msg) from error
+
     @pydantic.field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: str) -> str:
@@ -151,21 +172,34 @@ def load(**overrides: Any) -> Settings:
         return Settings(**overrides)
     except pydantic.ValidationError as error:
         raise SettingsError("\n".join(_explain(problem) for problem in error.errors())) from error
-    except pydantic_settings.SettingsError as error:
-        msg = f'{error}; it must be JSON, such as {{"name": "value"}}'
-        raise SettingsError(msg) from error
 
 
 def _explain(problem: Any) -> str:
     name = str(problem["loc"][0])
     field = Settings.model_fields.get(name)
     expected = f" ({field.description})" if field is not None and field.description else ""
-    return f"ALLOCATION_{name.upper()}={masked(str(problem['input']))!r}: {problem['msg']}{expected}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{_PREFIX}{name.upper()}={masked(str(problem['input']))!r}: {message}{expected}"
 
 
-def masked(url: str) -> str:
-    """Hide the password in a URL."""
-    parts = urlsplit(url)
+def unknown_variables() -> tuple[str, ...]:
+    """Return the names that look like settings in the environment and in `.env`, and are none."""
+    sources = (pydantic_settings.EnvSettingsSource(Settings), pydantic_settings.DotEnvSettingsSource(Settings))
+    found = {name.upper() for source in sources for name in source.env_vars if name.upper().startswith(_PREFIX)}
+    return tuple(sorted(found - _OF_TESTS - {_PREFIX + name.upper() for name in Settings.model_fields}))
+
+
+def is_topic_prefix(text: str) -> bool:
+    """Tell whether names of topics may begin so."""
+    return re.fullmatch(_TOPIC_PREFIX, text) is not None
+
+
+def masked(text: str) -> str:
+    """Hide the password in a URL, and what is secret in JSON."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # what is between brackets is no address
+        return _SECRET.sub(r"\1***", text)
     if parts.password is None:
-        return url
+        return _SECRET.sub(r"\1***", text)
     return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))

@@ -30,6 +30,11 @@ def configure(settings: config.Settings) -> None:
     )
 
 
+def warn_of_unknown(name: str) -> None:
+    """Say that a variable is no setting."""
+    structlog.get_logger().warning("settings.unknown", variable=name, remedy="see docs/settings.md for those there are")
+
+
 def _console() -> structlog.dev.ConsoleRenderer:
     """Return what renders for people; plain tracebacks, for the fancy ones show payloads, and take seconds each."""
     return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)

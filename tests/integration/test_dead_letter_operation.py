@@ -170,9 +170,9 @@ def test_dead_letters_are_listed_shown_discarded_and_redriven_from_the_command_l
     assert "Invalid sku LAMP" in cli.run("dlq", "show", place).stdout
     assert cli.run("dlq", "show", "0:999").returncode == 1
 
-    tried = cli.run("dlq", "redrive", "--offset", place, "--why", "a trial", "--dry-run")
+    tried = cli.run("dlq", "redrive", place, "--why", "a trial", "--dry-run")
     assert (tried.returncode, "would be redriven" in tried.stdout) == (0, True)
-    gone = cli.run("dlq", "discard", "--offset", place, "--why", "a test", "--who", "joe")
+    gone = cli.run("dlq", "discard", place, "--why", "a test", "--who", "joe")
     assert (gone.returncode, gone.stdout) == (0, f"{place} of {refused[0]['from']} discarded\n")
     table = cli.run("dlq", "list", "--key", "LAMP", "--limit", "3")
     assert (table.stdout.count("invalid_sku"), "discarded" in table.stdout) == (2, True)
@@ -183,22 +183,13 @@ def test_dead_letters_are_listed_shown_discarded_and_redriven_from_the_command_l
     assert "came from the Redis channel" in rest.stdout
     assert "2 redriven" in rest.stderr
     # One that was discarded by mistake may still be redriven, if it is named; after that nothing more.
-    assert cli.run("dlq", "redrive", "--offset", place, "--why", "needed after all").returncode == 0
-    late = cli.run("dlq", "discard", "--offset", place, "--why", "no")
+    assert cli.run("dlq", "redrive", place, "--why", "needed after all").returncode == 0
+    late = cli.run("dlq", "discard", place, "--why", "no")
     assert late.returncode == 0
     assert "left as it is: redriven" in late.stdout
     assert "needed after all" in late.stdout
     assert cli.run("dlq", "redrive", "--reason", "invalid_sku", "--why", "again").returncode == 1
-
-    for wrong in (
-        ("redrive", "--why", "x"),
-        ("redrive", "--all", "--why", " "),
-        ("list", "--offset", "17"),
-        ("list", "--since", "yesterday"),
-        ("discard", "--all"),
-    ):
-        result = cli.run("dlq", *wrong)
-        assert result.returncode == 2, wrong
+    assert cli.run("dlq", "discard", "--all").returncode == 2  # no reason is given
 
 
 def test_parked_and_refused_messages_are_let_go_from_the_command_line(initialised: config.Settings) -> None:
@@ -225,7 +216,6 @@ def test_parked_and_refused_messages_are_let_go_from_the_command_line(initialise
         assert re.search("^sku:LAMP: [123] handled$", let_go.stdout, re.MULTILINE)  # the worker may do the rest
         settled.wait_until_settled(patient, seen=4)
         assert (lines(patient), disagreements(patient)) == (2, [])
-    assert cli.run("parked", "release", "--why", "x").returncode == 2
     assert cli.run("parked", "release", str(third["id"]), "--why", "x").returncode == 1
 
     row = {"shard": 0, "topic": "t", "key": b"LAMP", "sku": "LAMP", "headers": "[]", "quarantined": "too large"}
@@ -233,8 +223,12 @@ def test_parked_and_refused_messages_are_let_go_from_the_command_line(initialise
         id_ = connection.execute(tables.outbox.insert().values(row).returning(tables.outbox.c.id)).scalar_one()
     assert "too large" in cli.run("outbox", "list").stdout
     assert cli.lines("outbox", "list", "--json")[0]["id"] == id_
-    assert cli.run("outbox", "release", str(id_), "--why", "the limit is raised").stdout.startswith("1 row goes")
-    assert cli.run("outbox", "release", str(id_), "--why", "again").returncode == 1
+    release = ("outbox", "release", str(id_), "--why", "the limit is raised")
+    assert cli.lines(*release, "--dry-run", "--json") == [{"rows": 1, "dry_run": True}]
+    assert cli.run(*release, "9999").returncode == 1  # all or none
+    assert cli.run(*release).stdout.startswith("1 row goes")
+    again = cli.run(*release)
+    assert (again.returncode, "not held back" in again.stderr) == (1, True)
     audited = cli.lines("audit", "--json")
     assert list(dict.fromkeys(line["what"] for line in audited)) == [
         "parked.discarded", "parked.released", "outbox.released",

@@ -192,7 +192,7 @@ def test_a_range_is_handled_anew_events_are_sent_again_and_a_part_is_skipped(
         for line in cli.lines("replay", "plan", "--topic", "allocate", "--json")
         if line["end"]
     )
-    skip = ("replay", "skip", "--topic", "allocate", "--partition", str(partition), "--to-offset")
+    skip = ("replay", "skip", "allocate", "--partition", str(partition), "--to-offset")
     planned = cli.run("replay", "plan", "--from", "2020-01-01T00:00Z", "--topic", "allocate")
     assert f"reads {end} offsets of these" in planned.stdout
     assert "would be skipped, 1 command\n" in cli.run(*skip, str(end - 1), "--dry-run", *WHY).stdout

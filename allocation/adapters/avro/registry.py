@@ -150,8 +150,10 @@ class Registry:
 
     def _down(self, action: str, error: Exception) -> ports.DependencyDown:
         reason = str(error) or type(error).__name__
-        msg = f"cannot {action}: the schema registry at {self._name} answers {reason!r}; check that it runs there"
-        return ports.DependencyDown(msg)
+        remedy = "check that it runs there, or correct ALLOCATION_SCHEMA_REGISTRY_URL"
+        return ports.DependencyDown(
+            f"cannot {action}: the schema registry at {self._name} answers {reason!r}; {remedy}"
+        )
 
 
 def _found(kind: type[_Found], value: object) -> _Found:

@@ -79,7 +79,10 @@ def failure(action: str, error: confluent_kafka.KafkaError, *, servers: str) -> 
     if is_missing_topic(error):
         return KafkaRefused(f"cannot {action}: it does not exist at {servers}; `allocation init` creates the topics")
     if error.code() in _UNREACHABLE:
-        return ports.DependencyDown(f"cannot {action}: Kafka at {servers} does not answer ({error.str()})")
+        return ports.DependencyDown(
+            f"cannot {action}: Kafka at {servers} does not answer ({error.str()}); "
+            "check that it runs there, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS"
+        )
     if error.code() in _NOT_READY:
         return ports.DependencyDown(f"cannot {action}: Kafka at {servers} is not ready for it ({error.str()})")
     return KafkaRefused(f"cannot {action}: Kafka at {servers} refuses it: {error.str()} ({error.name()})")

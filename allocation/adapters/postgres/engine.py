@@ -96,8 +96,14 @@ def _fate(error: BaseException | None) -> BaseException:
     if isinstance(error, _CONFLICTS):
         return ports.Retryable(f"the database refused a concurrent change: {text}")
     if isinstance(error, _LOST):
-        return ports.DependencyDown(f"the database does not answer: {text}")
+        return ports.DependencyDown(f"the database does not answer: {text}{_remedy(text)}")
     if isinstance(error, _NO_TABLES):
         fact = text.splitlines()[0]
         return NotInitialised(f"the database lacks tables of this service ({fact}); run `allocation init`")
     return error or RuntimeError("unknown database error")
+
+
+def _remedy(text: str) -> str:
+    """Return what to do when the server was never reached; a connection that was lost comes back by itself."""
+    was_reached = not text.startswith(("connection to server", "could not translate host name"))
+    return "" if was_reached else "; check that it runs there, or correct ALLOCATION_DATABASE_URL"

@@ -17,6 +17,7 @@ _ROWS = sqlalchemy.text("""
 SELECT id, topic, key, sku, coalesce(octet_length(value), 0) AS bytes, created_at, quarantined FROM outbox
 WHERE quarantined IS NOT NULL ORDER BY id LIMIT :limit
 """)
+_HELD = "SELECT id FROM outbox WHERE quarantined IS NOT NULL AND id = ANY(%s)"
 
 
 class Row(NamedTuple):
@@ -29,6 +30,13 @@ class Row(NamedTuple):
     size_bytes: int
     created_at: datetime
     reason: str
+
+
+class Released(NamedTuple):
+    """How many rows go to Kafka; none if one of those named is not held back."""
+
+    rows: int
+    unknown: Sequence[int] = ()
 
 
 class Quarantine:
@@ -53,13 +61,22 @@ class Quarantine:
                 for row in connection.execute(_ROWS, {"limit": limit})
             ]
 
-    def release(self, row_id: int, note: audit.Note) -> int:
-        """Have a row sent after all, with those of its sku behind it; return how many rows, 0 if it is not there."""
-        with engine.translated_errors(), self._database.begin() as connection:
+    def release(self, ids: Sequence[int], note: audit.Note, *, dry_run: bool) -> Released:
+        """Have these rows sent after all, each with those of its sku behind it."""
+        with engine.translated_errors(), self._database.connect() as connection:
             cursor = connection.connection.cursor()
-            count = outbox_rows.release_within(cursor, row_id=row_id)
-            if count:
-                entry = audit.Entry("outbox.released", f"row {row_id} and those of its sku behind it: {count}", note)
-                audit_rows.write(cursor, [entry])
-                cursor.execute(notifications.NOTIFY)
-        return count
+            cursor.execute(_HELD, (list(ids),))
+            unknown = sorted(set(ids) - {row_id for (row_id,) in cursor.fetchall()})
+            if unknown:
+                return Released(0, unknown)
+            count = 0
+            for row_id in sorted(set(ids)):
+                released = outbox_rows.release_within(cursor, row_id=row_id)
+                count += released
+                if released:  # otherwise it stood behind one of those before
+                    subject = f"row {row_id} and those of its sku behind it: {released}"
+                    audit_rows.write(cursor, [audit.Entry("outbox.released", subject, note)])
+            cursor.execute(notifications.NOTIFY)
+            if not dry_run:
+                connection.connection.commit()
+        return Released(count)

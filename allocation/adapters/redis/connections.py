@@ -55,6 +55,9 @@ def translated_errors() -> Iterator[None]:
     """Raise `DependencyDown` for whatever Redis or the way to it has against us: no message is to blame for it."""
     try:
         yield
-    except (redis.exceptions.RedisError, OSError) as error:
-        msg = f"Redis does not answer as it should: {error}"
-        raise ports.DependencyDown(msg) from error
+    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
+        raise ports.DependencyDown(
+            f"Redis does not answer: {error}; check that it runs there, or correct ALLOCATION_REDIS_URL"
+        ) from error
+    except redis.exceptions.RedisError as error:
+        raise ports.DependencyDown(f"Redis does not answer as it should: {error}") from error

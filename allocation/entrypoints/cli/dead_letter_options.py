@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from allocation.entrypoints.cli import changing
+from allocation.entrypoints.cli import times
 
 if TYPE_CHECKING:
     from allocation import config
@@ -28,14 +29,15 @@ Keys = Annotated[
     list[str] | None, typer.Option("--key", "--sku", metavar="KEY", help="With this key, which is the sku as a rule.")
 ]
 Since = Annotated[
-    str | None,
-    typer.Option("--since", metavar="TIME", help="From this time on, in ISO 8601, UTC unless it says otherwise."),
+    datetime | None,
+    typer.Option("--since", parser=times.moment, metavar="TIME", help=f"From this time on, {times.HELP}."),
 ]
-Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before this time.")]
-Offsets = Annotated[
-    list[str] | None,
-    typer.Option("--offset", metavar="PARTITION:OFFSET", help="The one at this place of the dead-letter topic."),
+Until = Annotated[
+    datetime | None, typer.Option("--until", parser=times.moment, metavar="TIME", help="Before this time.")
 ]
+_PLACE = typer.Argument(metavar="PARTITION:OFFSET", help="Where it lies on the dead-letter topic.", show_default=False)
+Place = Annotated[str, _PLACE]
+Places = Annotated[list[str] | None, _PLACE]
 
 
 def wanted(
@@ -45,21 +47,25 @@ def wanted(
     stack: list[str] | None = None,
     topic: list[str] | None = None,
     key: list[str] | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    offset: list[str] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    places: list[str] | None = None,
 ) -> dead_letters.Filter:
     """Return what the options mean; raises `BadParameter`."""
     from allocation.service_layer.operations import dead_letters  # noqa: PLC0415 - takes longer to load than `--help` should
 
+    unknown = sorted(set(reason or ()) - dead_letters.REASONS)
+    if unknown:
+        known = ", ".join(sorted(dead_letters.REASONS))
+        raise typer.BadParameter(f"{', '.join(unknown)}: no such reason; there are {known}", param_hint="--reason")
     return dead_letters.Filter(
         reasons=frozenset(reason or ()),
         stacks=frozenset(stack or ()),
         topics=frozenset(itertools.chain.from_iterable(_names(settings, one) for one in topic or ())),
         keys=frozenset(key or ()),
-        places=frozenset(_place(text) for text in offset or ()),
-        since=changing.moment(since, "--since"),
-        until=changing.moment(until, "--until"),
+        places=frozenset(map(_place, places or ())),
+        since=since,
+        until=until,
     )
 
 
@@ -74,5 +80,5 @@ def _place(text: str) -> dead_letters.Place:
 
     partition, _, offset = text.partition(":")
     if not (partition.isdecimal() and offset.isdecimal()):
-        raise typer.BadParameter(f"{text!r} is no PARTITION:OFFSET, such as 3:17")
+        raise typer.BadParameter(f"{text!r} is no place, such as 3:17", param_hint="PARTITION:OFFSET")
     return dead_letters.Place(int(partition), int(offset))

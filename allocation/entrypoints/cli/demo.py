@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from allocation.entrypoints.cli import failures
+
 _CHAPTERS = 6
 
 
@@ -42,5 +44,4 @@ def _tell(limit: int | None) -> None:
             many_lines.tell_it(tell, running, limit=limit)
             proof.tell_it(tell, running)
     except telling.StoryFailed as error:
-        typer.echo(f"allocation: {error}", err=True)
-        raise typer.Exit(1) from None
+        failures.give_up(str(error))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, failures, starting
+from allocation.entrypoints.cli import changing, failures, printing, starting
 from allocation.entrypoints.cli import dead_letter_options as options
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 EXAMPLES = """
 Examples:
 
-    allocation dlq list --reason invalid_sku --since 2030-01-31T08:00
+    allocation dlq list --reason invalid_sku --since 2030-01-31T08:00+01:00
     allocation dlq show 3:17
     allocation dlq redrive --reason invalid_sku --sku LAMP --why "its batch is there now" --dry-run
-    allocation dlq discard --offset 3:17 --why "a test of the web shop"
+    allocation dlq discard 3:17 --why "a test of the web shop"
 """
 
 app = typer.Typer(no_args_is_help=True, help="Look at dead letters, send them back, or settle them.", epilog=EXAMPLES)
@@ -40,25 +40,22 @@ def list_(  # noqa: PLR0913 - the options
     key: options.Keys = None,
     since: options.Since = None,
     until: options.Until = None,
-    offset: options.Offsets = None,
     only_open: Annotated[bool, typer.Option("--open", help="Only those that nothing was decided on.")] = False,
-    limit: changing.Limit = None,
-    as_json: changing.AsJson = False,
+    limit: printing.Limit = None,
+    as_json: printing.AsJson = False,
 ) -> None:
     """List dead letters, the oldest first, with what was decided on them; with --json as they lie in each partition."""
     settings = starting.settings()
-    wanted = options.wanted(
-        settings, reason=reason, stack=stack, topic=topic, key=key, since=since, until=until, offset=offset
-    )
+    wanted = options.wanted(settings, reason=reason, stack=stack, topic=topic, key=key, since=since, until=until)
     with _desk(settings) as desk:
         found = (one for one in desk.find(wanted) if not (only_open and one.decision))
         if as_json:
             for one in _chosen(found, limit):
-                changing.print_line(_as_dict(one))
+                printing.print_line(as_dict(one))
             return
-        shown = list(_chosen(found, (limit or changing.LIST_LENGTH) + 1))
+        shown = list(_chosen(found, (limit or printing.LIST_LENGTH) + 1))
     shown.sort(key=lambda one: one.age_order)
-    length = limit or changing.LIST_LENGTH
+    length = limit or printing.LIST_LENGTH
     _print_table(shown[:length])
     if len(shown) > length:
         typer.echo("there are more; --limit N shows more, --json all", err=True)
@@ -66,23 +63,23 @@ def list_(  # noqa: PLR0913 - the options
 
 @app.command()
 def show(
-    place: Annotated[str, typer.Argument(metavar="PARTITION:OFFSET", help="Where it lies on the dead-letter topic.")],
+    place: options.Place,
     *,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Show all of one dead letter, its value decoded where that is possible."""
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
 
     settings = starting.settings()
-    wanted = options.wanted(settings, offset=[place])
+    wanted = options.wanted(settings, places=[place])
     with _desk(settings) as desk, bootstrap.decoder(settings) as decoder:
         found = next(desk.find(wanted), None)
         if found is None:
-            _fail(f"there is no dead letter at {place}")
+            failures.give_up(f"there is no dead letter at {place}; `allocation dlq list` shows those that there are")
         line = decoder.line(found.letter.record)
-    shown = _as_dict(found) | {name: line[name] for name in ("value", "value_base64", "headers") if name in line}
+    shown = as_dict(found) | {name: line[name] for name in ("value", "value_base64", "headers") if name in line}
     if as_json:
-        changing.print_line(shown)
+        printing.print_line(shown)
         return
     for name, value in shown.items():
         typer.echo(f"{name:<14}{'-' if value is None else value}")
@@ -92,6 +89,7 @@ def _deciding(decision: str) -> Callable[..., None]:
     """Return the command that takes this decision; what it may be told is the same for each."""
 
     def decide(  # noqa: PLR0913 - the options
+        places: options.Places = None,
         *,
         why: changing.Why,
         who: changing.Who = None,
@@ -101,15 +99,14 @@ def _deciding(decision: str) -> Callable[..., None]:
         key: options.Keys = None,
         since: options.Since = None,
         until: options.Until = None,
-        offset: options.Offsets = None,
         everything: All = False,
-        limit: changing.Limit = None,
+        limit: printing.Limit = None,
         dry_run: changing.DryRun = False,
-        as_json: changing.AsJson = False,
+        as_json: printing.AsJson = False,
     ) -> None:
         settings = starting.settings()
         wanted = options.wanted(
-            settings, reason=reason, stack=stack, topic=topic, key=key, since=since, until=until, offset=offset
+            settings, reason=reason, stack=stack, topic=topic, key=key, since=since, until=until, places=places
         )
         _need_filter(wanted, everything=everything)
         note = changing.note(why, who)
@@ -124,7 +121,7 @@ def _deciding(decision: str) -> Callable[..., None]:
 _REDRIVE_HELP = """Send dead letters back to the topics that they came from, each as the next attempt of its command.
 
 They go through the outbox: the relay sends them. One that was redriven before is left alone; one
-that was discarded is redriven only if it is named by --offset.
+that was discarded is redriven only if it is named by its place.
 """
 app.command("redrive", help=_REDRIVE_HELP)(_deciding("redriven"))
 app.command("discard", help="Note that nothing is to be done about dead letters; they stay on their topic.")(
@@ -142,7 +139,7 @@ def _desk(settings: config.Settings) -> Iterator[dead_letter_desk.DeadLetterDesk
 
 def _need_filter(wanted: dead_letters.Filter, *, everything: bool) -> None:
     if wanted.is_open and not everything:
-        raise typer.BadParameter("say which dead letters are meant, by a filter or by --all")
+        raise typer.BadParameter("say which dead letters are meant, by PARTITION:OFFSET, a filter or --all")
 
 
 def _undecided(
@@ -158,7 +155,8 @@ def _chosen(found: Iterator[dead_letter_desk.Found], limit: int | None) -> Itera
     return iter(dead_letter_desk.choose(found, limit=limit))
 
 
-def _as_dict(found: dead_letter_desk.Found) -> dict[str, Any]:
+def as_dict(found: dead_letter_desk.Found) -> dict[str, Any]:
+    """Return a dead letter in the form of the `--json` output."""
     letter, decision = found.letter, found.decision
     return {
         "place": str(letter.place),
@@ -177,10 +175,10 @@ def _as_dict(found: dead_letter_desk.Found) -> dict[str, Any]:
 
 def _print_table(shown: list[dead_letter_desk.Found]) -> None:
     names = ("place", "time", "reason", "from", "attempt", "key", "state")
-    lines = [_as_dict(one) for one in shown]
+    lines = [as_dict(one) for one in shown]
     for line in lines:
         line["time"] = line["time"][: len("2030-01-31T08:00:00")]
-    changing.print_table(names, [[line[name] for name in names] for line in lines])
+    printing.print_table(names, [[line[name] for name in names] for line in lines])
 
 
 def _print_results(results: Iterator[dead_letter_desk.Result], done: str, *, as_json: bool, dry_run: bool) -> None:
@@ -200,7 +198,7 @@ def _print_results(results: Iterator[dead_letter_desk.Result], done: str, *, as_
         line = {"place": str(letter.place), "from": str(letter.origin), "result": what, "text": text}
         _printer(as_json=as_json)(line)
     if not counts:
-        _fail("no such dead letter is open")
+        failures.give_up("no such dead letter is open; `allocation dlq list` shows those that there are")
     typer.echo(", ".join(f"{count} {what}" for what, count in counts.items()), err=True)
     if counts["impossible"]:
         raise typer.Exit(failures.FAILED)
@@ -208,10 +206,5 @@ def _print_results(results: Iterator[dead_letter_desk.Result], done: str, *, as_
 
 def _printer(*, as_json: bool) -> Callable[[dict[str, Any]], None]:
     if as_json:
-        return changing.print_line
+        return printing.print_line
     return lambda line: typer.echo(f"{line['place']} of {line['from']} {line['text']}")
-
-
-def _fail(sentence: str) -> NoReturn:
-    typer.echo(f"allocation: {sentence}", err=True)
-    raise typer.Exit(failures.FAILED)

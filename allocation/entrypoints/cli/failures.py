@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
+
+import typer
 
 USER_ERROR = 2  # the shell's and Typer's own code for wrong usage; a restart alone will not help
 FAILED = 1
@@ -13,6 +15,12 @@ class Failure(NamedTuple):
 
     sentence: str
     status: int
+
+
+def give_up(sentence: str, *, status: int = FAILED) -> NoReturn:
+    """End the command with a sentence."""
+    typer.echo(f"allocation: {sentence}", err=True)
+    raise typer.Exit(status)
 
 
 def explain(error: BaseException) -> Failure | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, failures, starting
+from allocation.entrypoints.cli import changing, failures, printing, starting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from allocation.service_layer.operations import parked as operation
+
+STATES = ("waiting", "queued", "poisoned")
 
 EXAMPLES = """
 Examples:
@@ -32,7 +34,7 @@ Queues = Annotated[
     list[str] | None, typer.Option("--queue", metavar="QUEUE", help="In this queue: sku:SKU, or ref:BATCHREF.")
 ]
 States = Annotated[
-    list[str] | None, typer.Option("--state", metavar="STATE", help="waiting, queued or poisoned; may be repeated.")
+    list[str] | None, typer.Option("--state", metavar="STATE", help=f"{', '.join(STATES)}; may be repeated.")
 ]
 
 
@@ -42,15 +44,16 @@ def list_(
     sku: Skus = None,
     queue: Queues = None,
     state: States = None,
-    limit: changing.Limit = None,
-    as_json: changing.AsJson = False,
+    limit: printing.Limit = None,
+    as_json: printing.AsJson = False,
 ) -> None:
     """List parked commands, the oldest first."""
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
 
-    length = limit if as_json else (limit or changing.LIST_LENGTH)
+    length = limit if as_json else (limit or printing.LIST_LENGTH)
+    wanted = _filter(sku=sku, queue=queue, state=state)
     with bootstrap.parked_commands(starting.settings()) as parked:
-        found = parked.find(_filter(sku=sku, queue=queue, state=state), limit=length)
+        found = parked.find(wanted, limit=length)
     _print(found, as_json=as_json)
     if not as_json and limit is None and len(found) == length:
         typer.echo("there may be more; --limit N shows more, --json all", err=True)
@@ -60,7 +63,7 @@ def list_(
 def show(
     id_: Annotated[int, typer.Argument(metavar="ID", help="As `allocation parked list` shows it.")],
     *,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Show all of one parked command."""
     from allocation import bootstrap  # noqa: PLC0415 - see above
@@ -68,10 +71,10 @@ def show(
     with bootstrap.parked_commands(starting.settings()) as parked:
         found = parked.find(_filter(ids=[id_]))
     if not found:
-        _fail(f"no command {id_} is parked")
-    shown = _as_dict(found[0])
+        failures.give_up(f"no command {id_} is parked; `allocation parked list` shows those that are")
+    shown = as_dict(found[0])
     if as_json:
-        changing.print_line(shown)
+        printing.print_line(shown)
         return
     for name, value in shown.items():
         typer.echo(f"{name:<12}{'-' if value is None else value}")
@@ -89,14 +92,16 @@ def _deciding(decision: str) -> Callable[..., None]:
         queue: Queues = None,
         state: States = None,
         dry_run: changing.DryRun = False,
-        as_json: changing.AsJson = False,
+        as_json: printing.AsJson = False,
     ) -> None:
         from allocation import bootstrap  # noqa: PLC0415 - see above
 
         wanted = _filter(ids=ids, sku=sku, queue=queue, state=state)
+        if wanted == _filter():
+            raise typer.BadParameter("say which commands are meant, by ID, --sku, --queue or --state")
         note = changing.note(why, who)
         with bootstrap.parked_commands(starting.settings()) as parked:
-            found = _found(parked.find(wanted), needed=wanted)
+            found = _found(parked.find(wanted))
             if dry_run:
                 _print(found, as_json=as_json)
                 return
@@ -120,7 +125,7 @@ app.command("discard", help="Send parked commands to the dead letters, and go on
 
 
 @outbox.command("list")
-def list_outbox(*, limit: changing.Limit = None, as_json: changing.AsJson = False) -> None:
+def list_outbox(*, limit: printing.Limit = None, as_json: printing.AsJson = False) -> None:
     """List the messages that Kafka refused, and those of their skus that keep their place behind them."""
     from allocation import bootstrap  # noqa: PLC0415 - see above
 
@@ -128,28 +133,35 @@ def list_outbox(*, limit: changing.Limit = None, as_json: changing.AsJson = Fals
         rows = quarantine.rows(limit=limit)
     if as_json:
         for row in rows:
-            changing.print_line(row._asdict())
+            printing.print_line(row._asdict())
         return
     names = ("id", "topic", "key", "size_bytes", "created_at", "reason")
-    changing.print_table(names, [[getattr(row, name) for name in names] for row in rows])
+    printing.print_table(names, [[getattr(row, name) for name in names] for row in rows])
 
 
 @outbox.command("release")
 def release_outbox(
-    id_: Annotated[int, typer.Argument(metavar="ID", help="As `allocation outbox list` shows it.")],
+    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="As `allocation outbox list` shows it.")],
     *,
     why: changing.Why,
     who: changing.Who = None,
+    dry_run: changing.DryRun = False,
+    as_json: printing.AsJson = False,
 ) -> None:
-    """Have a message sent after all, with those of its sku behind it."""
+    """Have messages sent after all, each with those of its sku behind it."""
     from allocation import bootstrap  # noqa: PLC0415 - see above
 
     note = changing.note(why, who)
     with bootstrap.quarantine(starting.settings()) as quarantine:
-        count = quarantine.release(id_, note)
-    if not count:
-        _fail(f"no row {id_} is held back; `allocation outbox list` shows those that are")
-    typer.echo(f"{count} {'row goes' if count == 1 else 'rows go'} to Kafka with the relay's next pass")
+        released = quarantine.release(ids, note, dry_run=dry_run)
+    if released.unknown:
+        rows = ", ".join(map(str, released.unknown))
+        failures.give_up(f"not held back: {rows}; nothing was released. `allocation outbox list` shows those that are")
+    if as_json:
+        printing.print_line({"rows": released.rows, "dry_run": dry_run})
+        return
+    noun, verb = ("row", "goes") if released.rows == 1 else ("rows", "go")
+    typer.echo(f"{released.rows} {noun} {'would go' if dry_run else verb} to Kafka with the relay's next pass")
 
 
 def _filter(
@@ -162,21 +174,24 @@ def _filter(
     from allocation.service_layer import unit_of_work  # noqa: PLC0415 - see above
     from allocation.service_layer.operations import parked as operation  # noqa: PLC0415 - see above
 
+    for given in state or ():
+        if given not in STATES:
+            raise typer.BadParameter(f"{given!r} is none of {', '.join(STATES)}", param_hint="--state")
+    for given in queue or ():
+        if not given.startswith(("sku:", "ref:")):
+            raise typer.BadParameter(f"{given!r} is neither sku:SKU nor ref:BATCHREF", param_hint="--queue")
     queues = (*(queue or ()), *map(unit_of_work.sku_queue, sku or ()))
     return operation.Filter(ids=tuple(ids or ()), queues=queues, states=tuple(state or ()))
 
 
-def _found(found: Sequence[operation.Listed], *, needed: operation.Filter) -> Sequence[operation.Listed]:
-    from allocation.service_layer.operations import parked as operation  # noqa: PLC0415 - see above
-
-    if needed == operation.Filter():
-        raise typer.BadParameter("say which commands are meant, by ID, --sku, --queue or --state")
+def _found(found: Sequence[operation.Listed]) -> Sequence[operation.Listed]:
     if not found:
-        _fail("no such command is parked")
+        failures.give_up("no such command is parked; `allocation parked list` shows those that are")
     return found
 
 
-def _as_dict(listed: operation.Listed) -> dict[str, Any]:
+def as_dict(listed: operation.Listed) -> dict[str, Any]:
+    """Return a parked command in the form of the `--json` output."""
     parked, record = listed.parked, listed.parked.message.record
     return {
         "id": parked.id,
@@ -200,17 +215,17 @@ def _as_dict(listed: operation.Listed) -> dict[str, Any]:
 def _print(found: Sequence[operation.Listed], *, as_json: bool) -> None:
     if as_json:
         for one in found:
-            changing.print_line(_as_dict(one))
+            printing.print_line(as_dict(one))
         return
     names = ("id", "queue", "state", "age", "reason", "error", "from")
-    lines = [_as_dict(one) | {"age": changing.duration(one.age_s)} for one in found]
-    changing.print_table(names, [[line[name] for name in names] for line in lines])
+    lines = [as_dict(one) | {"age": printing.duration(one.age_s)} for one in found]
+    printing.print_table(names, [[line[name] for name in names] for line in lines])
 
 
 def _print_results(results: Sequence[operation.Released], *, as_json: bool) -> None:
     for result in results:
         if as_json:
-            changing.print_line({"queue": result.queue, **result.counts, "failure": result.failure})
+            printing.print_line({"queue": result.queue, **result.counts, "failure": result.failure})
             continue
         done = ", ".join(f"{count} {what}" for what, count in result.counts.items() if count)
         typer.echo(f"{result.queue}: {done or 'nothing could go on'}{_because(result)}")
@@ -220,8 +235,3 @@ def _print_results(results: Sequence[operation.Released], *, as_json: bool) -> N
 
 def _because(result: operation.Released) -> str:
     return "" if result.failure is None else f"; command {result.failure}"
-
-
-def _fail(sentence: str) -> NoReturn:
-    typer.echo(f"allocation: {sentence}", err=True)
-    raise typer.Exit(failures.FAILED)

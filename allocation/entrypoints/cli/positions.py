@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, failures, starting
+from allocation.entrypoints.cli import changing, failures, printing, starting
 from allocation.entrypoints.cli import replay_options as options
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ At = Annotated[
 
 
 @app.command("list")
-def list_(*, as_json: changing.AsJson = False) -> None:
+def list_(*, as_json: printing.AsJson = False) -> None:
     """List how far the logs of commands are handled, and which a worker does not touch; the exit code is 1 then."""
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
 
@@ -41,10 +41,10 @@ def list_(*, as_json: changing.AsJson = False) -> None:
     lines = [_as_dict(one) for one in found]
     if as_json:
         for line in lines:
-            changing.print_line(line)
+            printing.print_line(line)
     else:
         columns = ("topic", "partition", "begin", "position", "end", "problem")
-        changing.print_table(columns, [[line[name] for name in columns] for line in lines])
+        printing.print_table(columns, [[line[name] for name in columns] for line in lines])
     if any(one.problem for one in found):
         raise typer.Exit(failures.FAILED)
 
@@ -58,7 +58,7 @@ def adopt(
     who: changing.Who = None,
     partition: options.Partitions = None,
     dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Take the log of a topic as it is now, and go on at a place in it; workers do so within a second.
 
@@ -79,7 +79,7 @@ def restart(
     who: changing.Who = None,
     partition: options.Partitions = None,
     dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Handle the log of a topic as it is now from its first record; workers do so within a second.
 
@@ -110,7 +110,7 @@ def _decide(
 def _print(decided: Sequence[operation.Decided], *, as_json: bool, dry_run: bool) -> None:
     for one in decided:
         if as_json:
-            changing.print_line(
+            printing.print_line(
                 {"topic": one.at.topic, "partition": one.at.partition, "before": one.before}
                 | {"next_offset": one.next_offset, "dry_run": dry_run}
             )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime  # noqa: TC003 - Typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, failures, replay_options, starting, verifying
+from allocation.entrypoints.cli import changing, failures, printing, starting, times, verifying
 
 if TYPE_CHECKING:
     from allocation import config
@@ -29,7 +30,8 @@ def rebuild(  # noqa: PLR0913 - the options
     *,
     into: Annotated[str, typer.Option("--into", metavar="SCHEMA", help="Made when it is not there.")],
     until: Annotated[
-        str | None, typer.Option("--until", metavar="TIME", help="What was handled by then; the zone is needed.")
+        datetime | None,
+        typer.Option("--until", parser=times.moment, metavar="TIME", help=f"What was handled by then, {times.HELP}."),
     ] = None,
     outbound: Annotated[
         str, typer.Option("--outbound", metavar="suppressed|PREFIX", help="Send events to topics with this prefix.")
@@ -39,7 +41,7 @@ def rebuild(  # noqa: PLR0913 - the options
     compare: Annotated[bool, typer.Option("--compare", help="Compare it with the live one afterwards.")] = False,
     keep: Keep = MAX_DIFFERENCES,
     dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Handle all commands once more, into a schema of their own, as the journal says that it was done.
 
@@ -47,7 +49,11 @@ def rebuild(  # noqa: PLR0913 - the options
     already catches up. The live installation may go on meanwhile.
 
     Without a journal the timestamps give the order; then nobody can promise the same rows.
+
+    With --compare the exit code is 1 when something differs, and 2 when it cannot be told.
     """
+    if dry_run and compare:
+        raise typer.BadParameter("goes without --dry-run, which rebuilds nothing to compare", param_hint="--compare")
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
     from allocation.bootstrap import rebuilding as parts  # noqa: PLC0415 - see above
 
@@ -55,12 +61,12 @@ def rebuild(  # noqa: PLR0913 - the options
     wish = parts.Wish(
         into=into,
         database_url=database_url,
-        until=None if until is None else replay_options.moment(until, "--until"),
-        outbound_prefix=None if outbound == "suppressed" else _prefix(outbound, settings),
+        until=until,
+        outbound_prefix=_prefix(outbound),
         fresh=fresh,
     )
     began = time.monotonic()
-    with bootstrap.rebuilder(settings, wish) as rebuilder, verifying.progress_bar(_PROGRESS) as on_progress:
+    with bootstrap.rebuilder(settings, wish) as rebuilder, printing.progress_bar(_PROGRESS) as on_progress:
         plan = rebuilder.plan(on_progress)
         summary = None if dry_run else rebuilder.run(plan, on_progress)
     if summary is None:
@@ -72,7 +78,7 @@ def rebuild(  # noqa: PLR0913 - the options
 
 
 def compare(
-    schema: Schema, *, database_url: Database = None, keep: Keep = MAX_DIFFERENCES, as_json: changing.AsJson = False
+    schema: Schema, *, database_url: Database = None, keep: Keep = MAX_DIFFERENCES, as_json: printing.AsJson = False
 ) -> None:
     """Tell how the live database differs from a rebuilt one, by sku, batch and line.
 
@@ -87,7 +93,7 @@ def promote(
     why: changing.Why,
     who: changing.Who = None,
     dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Put a rebuilt schema in the place of the live tables, which are kept in a schema with today's date.
 
@@ -99,7 +105,7 @@ def promote(
     note = changing.note(why, who)
     done = bootstrap.promote_rebuilt(starting.settings(), schema, note, dry_run=dry_run)
     if as_json:
-        changing.print_line({"promoted": schema, "live": done.live, "old": done.old, "dry_run": dry_run})
+        printing.print_line({"promoted": schema, "live": done.live, "old": done.old, "dry_run": dry_run})
         return
     verb = "would be" if dry_run else "is"
     typer.echo(f"{schema} {verb} live now, in schema {done.live}; the old tables {verb} kept in schema {done.old}")
@@ -109,7 +115,7 @@ def _compare(settings: config.Settings, schema: str, *, database_url: str | None
     from allocation import bootstrap  # noqa: PLC0415 - see above
 
     try:
-        with verifying.progress_bar(_PROGRESS) as on_progress:
+        with printing.progress_bar(_PROGRESS) as on_progress:
             found = bootstrap.compare_rebuilt(
                 settings, schema, database_url=database_url, keep=keep, on_progress=on_progress
             )
@@ -117,9 +123,9 @@ def _compare(settings: config.Settings, schema: str, *, database_url: str | None
         failure = failures.explain(error)
         if failure is None:
             raise
-        verifying.give_up(failure.sentence)
+        failures.give_up(failure.sentence, status=verifying.CANNOT_TELL)
     if as_json:
-        changing.print_line(as_dict(found))
+        printing.print_line(as_dict(found))
     else:
         _show(found, schema)
     if found.count:
@@ -150,7 +156,7 @@ def as_dict(found: comparing.Comparison) -> dict[str, Any]:
 
 def _tell_plan(plan: Any, into: str, *, as_json: bool) -> None:
     if as_json:
-        changing.print_line({"into": into, "rows": plan.count, "records": plan.records, "exact": plan.is_exact})
+        printing.print_line({"into": into, "rows": plan.count, "records": plan.records, "exact": plan.is_exact})
     elif plan.is_exact:
         typer.echo(f"{into} would do {plan.count:,} micro-batches with {plan.records:,} commands, as the journal says")
     else:
@@ -159,7 +165,7 @@ def _tell_plan(plan: Any, into: str, *, as_json: bool) -> None:
 
 def _tell_summary(summary: rebuilding.Summary, into: str, *, took_s: float, as_json: bool) -> None:
     if as_json:
-        changing.print_line(
+        printing.print_line(
             {"into": into, "rows": summary.rows, "outcomes": dict(summary.counts), "events": summary.events}
             | {"exact": summary.is_exact, "uncovered": summary.uncovered, "took_s": round(took_s, 3)}
         )
@@ -180,11 +186,14 @@ def _tell_summary(summary: rebuilding.Summary, into: str, *, took_s: float, as_j
         )
 
 
-def _prefix(outbound: str, settings: config.Settings) -> str:
+def _prefix(outbound: str) -> str | None:
     from allocation import config  # noqa: PLC0415 - see above
 
-    prefix = outbound.removeprefix("prefix ").strip()
-    config.load(**(settings.model_dump() | {"topic_prefix": prefix}))
-    if not prefix:
-        raise typer.BadParameter("give a prefix for the names of the topics, or suppressed", param_hint="--outbound")
-    return prefix
+    if outbound == "suppressed":
+        return None
+    if not outbound or not config.is_topic_prefix(outbound):
+        raise typer.BadParameter(
+            f"{outbound!r} is neither suppressed nor the beginning of a topic's name (letters, digits, . _ -)",
+            param_hint="--outbound",
+        )
+    return outbound

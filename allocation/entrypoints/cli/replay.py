@@ -6,11 +6,12 @@ Whatever is done here, what the database holds is not done twice: its position d
 from __future__ import annotations
 
 import dataclasses
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, rebuilding, restoring, rewinding, starting, verifying
+from allocation.entrypoints.cli import changing, printing, rebuilding, restoring, rewinding, starting, times
 from allocation.entrypoints.cli import replay_options as options
 
 if TYPE_CHECKING:
@@ -29,16 +30,20 @@ Examples:
     allocation replay resend --from 2030-01-31T08:00Z --sku LAMP --why "the data warehouse lost a day"
     allocation replay rebuild --into trial --compare
     allocation replay promote trial --why "somebody changed stock by hand"
-    allocation replay skip --topic allocate --partition 3 --to-offset 1500 --why "a test of the web shop"
+    allocation replay skip allocate --partition 3 --to-offset 1500 --why "a test of the web shop"
 """
 
 app = typer.Typer(
-    no_args_is_help=True, help="Read logs again, pass over a part of one, publish events again.", epilog=EXAMPLES
+    no_args_is_help=True,
+    help="Read logs again, pass over a part of one, publish events again, rebuild or restore the database.",
+    epilog=EXAMPLES,
 )
 
 From = Annotated[
-    str | None,
-    typer.Option("--from", metavar="TIME", help="Tell what a replay from then would read; the zone is needed."),
+    datetime | None,
+    typer.Option(
+        "--from", parser=times.moment, metavar="TIME", help=f"Tell what a replay from then would read, {times.HELP}."
+    ),
 ]
 
 
@@ -48,7 +53,7 @@ def plan(
     since: From = None,
     topic: options.Topics = None,
     partition: options.Partitions = None,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Show how far each log goes back, how far it is handled, and what a replay would read.
 
@@ -57,19 +62,20 @@ def plan(
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
 
     settings = starting.settings()
-    names = options.topics(settings, topic, of=_all_topics(settings))
-    moment = None if since is None else options.moment(since, "--from")
+    names = options.topics(settings, topic, of=all_topics(settings))
     with bootstrap.replay_planner(settings) as planner:
-        lines = planner.plan(names, partitions=partition or (), since=moment)
-    shown = [_fields(line) for line in lines]
+        lines = planner.plan(names, partitions=partition or (), since=since)
+    shown = [fields(line) for line in lines]
     if as_json:
         for line in shown:
-            changing.print_line(line)
+            printing.print_line(line)
         return
     columns = [name for name in shown[0] if name != "is_cut" and (since or name not in ("start", "covered"))]
-    changing.print_table(columns, [[line[name] for name in columns] for line in shown])
+    printing.print_table(columns, [[line[name] for name in columns] for line in shown])
     if since:
-        typer.echo(f"a replay from {since} reads {sum(line.covered or 0 for line in lines):,} offsets of these")
+        typer.echo(
+            f"a replay from {since.isoformat()} reads {sum(line.covered or 0 for line in lines):,} offsets of these"
+        )
     cut = [f"{line.topic}/{line.partition}" for line in lines if line.is_cut]
     if cut:
         typer.echo(f"retention may have taken records of that time from {', '.join(cut)}", err=True)
@@ -84,15 +90,15 @@ app.command()(restoring.restore)
 
 @app.command()
 def skip(
+    topic: options.OneTopic,
     *,
     why: changing.Why,
     who: changing.Who = None,
-    topic: Annotated[str, typer.Option("--topic", metavar="TOPIC", help="With or without the prefix.")],
     partition: Annotated[int, typer.Option("--partition", min=0, metavar="N", help="Of this partition.")],
     to_offset: options.ToOffset = None,
     to_timestamp: options.ToTimestamp = None,
     dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Pass over what lies between the position of a partition and a place: it is never handled.
 
@@ -106,10 +112,10 @@ def skip(
     target = options.target(to_offset=to_offset, to_timestamp=to_timestamp)
     assert isinstance(target, targets.ToOffset | targets.ToTime)  # noqa: S101 - for the type checker
     at, note = ports.TopicPartition(name, partition), changing.note(why, who)
-    with bootstrap.skipper(settings) as skipper, verifying.progress_bar() as on_progress:
+    with bootstrap.skipper(settings) as skipper, printing.progress_bar() as on_progress:
         skipped = skipper.skip(at, target, note, dry_run=dry_run, on_progress=on_progress)
     if as_json:
-        changing.print_line(
+        printing.print_line(
             {"topic": name, "partition": partition, "first": skipped.first, "last": skipped.last}
             | {"commands": skipped.commands, "dry_run": dry_run}
         )
@@ -121,15 +127,19 @@ def skip(
 @app.command()
 def resend(  # noqa: PLR0913 - the options
     *,
-    since: Annotated[str, typer.Option("--from", metavar="TIME", help="Sent from then on; the zone is needed.")],
+    since: Annotated[
+        datetime, typer.Option("--from", parser=times.moment, metavar="TIME", help=f"Sent from then on, {times.HELP}.")
+    ],
     why: changing.Why,
     who: changing.Who = None,
-    until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Sent before then.")] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--to", parser=times.moment, metavar="TIME", help="Sent before then.")
+    ] = None,
     orderid: Annotated[list[str] | None, typer.Option("--orderid", metavar="ID", help="Of this order.")] = None,
     sku: Annotated[list[str] | None, typer.Option("--sku", metavar="SKU", help="Of this sku.")] = None,
     topic: options.Topics = None,
     dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Publish events again, with their ids and numbers, marked as resent by the header `allocation_resent`.
 
@@ -141,13 +151,13 @@ def resend(  # noqa: PLR0913 - the options
     settings = starting.settings()
     names = options.topics(settings, topic, of=options.names(settings).events.values())
     wanted = resending.Filter(
-        since=options.moment(since, "--from"),
-        until=None if until is None else options.moment(until, "--to"),
+        since=since,
+        until=until,
         orderids=frozenset(orderid or ()),
         skus=frozenset(sku or ()),
     )
     note = changing.note(why, who)
-    with bootstrap.resender(settings) as resender, verifying.progress_bar() as on_progress:
+    with bootstrap.resender(settings) as resender, printing.progress_bar() as on_progress:
         events = resender.run(names, wanted, note, dry_run=dry_run, on_progress=on_progress)
         counts = _print_events(events, as_json=as_json)
     verb = "would go out again" if dry_run else "go out again with the relay's next passes"
@@ -158,17 +168,19 @@ def _print_events(events: Iterable[resending.Event], *, as_json: bool) -> int:
     count = 0
     for count, event in enumerate(events, start=1):  # noqa: B007 - it is returned
         if as_json:
-            changing.print_line({"from": event.at, **event.fields})
+            printing.print_line({"from": event.at, **event.fields})
         else:
             typer.echo(f"{event.at} {' '.join(f'{name}={value}' for name, value in event.fields.items())}")
     return count
 
 
-def _fields(line: plan_operation.Line) -> dict[str, Any]:
-    fields = dataclasses.asdict(line)
-    return fields | {name: fields[name] and fields[name].isoformat() for name in ("first_at", "newest_at")}
+def fields(line: plan_operation.Line) -> dict[str, Any]:
+    """Return a line of the plan in the form of the `--json` output."""
+    values = dataclasses.asdict(line)
+    return values | {name: values[name] and values[name].isoformat() for name in ("first_at", "newest_at")}
 
 
-def _all_topics(settings: config.Settings) -> tuple[str, ...]:
+def all_topics(settings: config.Settings) -> tuple[str, ...]:
+    """Return the topics that a plan covers: all but the relay's own."""
     names = options.names(settings)
     return (*names.commands.values(), *names.events.values(), names.dead_letter, names.journal)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from allocation.entrypoints.cli import times
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
 
     from allocation import config
     from allocation.service_layer import topics as topic_names
     from allocation.service_layer.operations.replay import targets
-
-_TIME = "such as 2030-01-31T08:00+01:00; the zone is needed"
 
 Topics = Annotated[
     list[str] | None,
@@ -26,25 +26,20 @@ Partitions = Annotated[
 ]
 ToOffset = Annotated[int | None, typer.Option("--to-offset", min=0, metavar="N", help="To this offset.")]
 ToTimestamp = Annotated[
-    str | None,
-    typer.Option("--to-timestamp", metavar="TIME", help=f"To the first record that is not older, {_TIME}."),
+    datetime | None,
+    typer.Option(
+        "--to-timestamp",
+        parser=times.moment,
+        metavar="TIME",
+        help=f"To the first record that is not older, {times.HELP}.",
+    ),
 ]
 ToEarliest = Annotated[bool, typer.Option("--to-earliest", help="To the first record that is there.")]
 By = Annotated[int | None, typer.Option("--by", max=-1, metavar="-N", help="So many offsets back.")]
 
 
-def moment(text: str, name: str) -> datetime:
-    """Return the time that an option gives; raises `BadParameter`, also for one without a zone."""
-    from allocation.service_layer.operations.replay import targets  # noqa: PLC0415 - takes longer to load than `--help` should
-
-    try:
-        return targets.moment(text)
-    except targets.BadTime as error:
-        raise typer.BadParameter(str(error), param_hint=name) from None
-
-
 def target(
-    *, to_offset: int | None, to_timestamp: str | None, to_earliest: bool = False, by: int | None = None
+    *, to_offset: int | None, to_timestamp: datetime | None, to_earliest: bool = False, by: int | None = None
 ) -> targets.Target:
     """Return the one place that is given; raises `BadParameter`."""
     from allocation.service_layer.operations.replay import targets  # noqa: PLC0415 - see above
@@ -53,7 +48,7 @@ def target(
     if to_offset is not None:
         given.append(targets.ToOffset(to_offset))
     if to_timestamp is not None:
-        given.append(targets.ToTime(moment(to_timestamp, "--to-timestamp")))
+        given.append(targets.ToTime(to_timestamp))
     if to_earliest:
         given.append(targets.ToEarliest())
     if by is not None:

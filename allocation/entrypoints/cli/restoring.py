@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from allocation.entrypoints.cli import changing, starting, verifying
+from allocation.entrypoints.cli import changing, printing, starting
 
 
 def restore(
@@ -12,7 +12,7 @@ def restore(
     why: changing.Why,
     who: changing.Who = None,
     dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Do again what a database restored from a back-up lacks, as the journal says, and announce nothing twice.
 
@@ -23,10 +23,10 @@ def restore(
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
 
     settings, note = starting.settings(), changing.note(why, who)
-    with bootstrap.restorer(settings) as restorer, verifying.progress_bar("{task.description}") as on_progress:
+    with bootstrap.restorer(settings) as restorer, printing.progress_bar("{task.description}") as on_progress:
         done = restorer.run(note, dry_run=dry_run, on_progress=on_progress)
     if as_json:
-        changing.print_line({**done._asdict(), "dry_run": dry_run})
+        printing.print_line({**done._asdict(), "dry_run": dry_run})
     elif not done.rows:
         typer.echo("the database lacks nothing that the journal tells of")
     else:

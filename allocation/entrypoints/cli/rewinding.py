@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from allocation.entrypoints.cli import changing, starting, verifying
+from allocation.entrypoints.cli import changing, printing, starting
 from allocation.entrypoints.cli import replay_options as options
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def rewind(  # noqa: PLR0913 - the options
         typer.Option("--only", metavar="TOPIC", help="With --again: allocate, the only one for which it is."),
     ] = None,
     dry_run: changing.DryRun = False,
-    as_json: changing.AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Move the group's offsets back; what the database has is skipped, what it lacks is handled.
 
@@ -71,7 +71,7 @@ def _handle_again(
     starts = {move.at: move.target for move in moves}
     ends = {move.at: move.position for move in moves}
     tally, rooms = again.Tally(), Counter[bool]()
-    with bootstrap.handling_again(settings) as handling, verifying.progress_bar() as on_progress:
+    with bootstrap.handling_again(settings) as handling, printing.progress_bar() as on_progress:
         for attempt in handling.run(starts, ends, note, tally=tally, dry_run=dry_run, on_progress=on_progress):
             rooms[attempt.batchref is not None] += 1
             _print_attempt(attempt, as_json=as_json)
@@ -86,7 +86,7 @@ def _print_attempt(attempt: again.Attempt, *, as_json: bool) -> None:
     line = attempt.line
     fields = {"orderid": line.orderid, "sku": line.sku, "qty": line.qty}
     if as_json:
-        changing.print_line({"from": attempt.at, "attempt": attempt.number, **fields, "batchref": attempt.batchref})
+        printing.print_line({"from": attempt.at, "attempt": attempt.number, **fields, "batchref": attempt.batchref})
         return
     room = "no room" if attempt.batchref is None else f"room in {attempt.batchref}"
     typer.echo(f"{attempt.at} attempt {attempt.number}: {line.qty} {line.sku} for {line.orderid}: {room}")
@@ -106,9 +106,9 @@ def _print_moves(moves: Sequence[rewinding.Move], *, as_json: bool, dry_run: boo
     ]
     if as_json:
         for line in lines:
-            changing.print_line(line)
+            printing.print_line(line)
         return
-    changing.print_table(list(lines[0]), [list(line.values()) for line in lines])
+    printing.print_table(list(lines[0]), [list(line.values()) for line in lines])
     moved, again = sum(move.is_one for move in moves), sum(move.read_again for move in moves)
     verb = "would be moved" if dry_run else "moved"
     typer.echo(f"{options.count(moved, 'partition')} {verb}; {again:,} offsets will be read again, and skipped")

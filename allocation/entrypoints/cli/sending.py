@@ -40,8 +40,7 @@ def send_file(path: Path, *, skip_invalid: bool) -> None:
         tally.begin()
         sender.send_lines(lines, on_unsendable=tally.note, on_delivery=tally.count)
     if tally.bad_line:
-        typer.echo(f"allocation: {path}, {tally.bad_line}; nothing behind it was sent", err=True)
-        raise typer.Exit(failures.FAILED)
+        failures.give_up(f"{path}, {tally.bad_line}; nothing behind it was sent")
 
 
 @dataclass(slots=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, failures, starting
+from allocation.entrypoints.cli import failures, printing, starting, times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from allocation.service_layer.operations import history as operation
 
@@ -29,11 +29,10 @@ app = typer.Typer(
 )
 
 At = Annotated[
-    str | None,
-    typer.Option("--at", metavar="TIME", help="As of this time, in ISO 8601, UTC unless it says otherwise."),
+    datetime | None,
+    typer.Option("--at", parser=times.moment, metavar="TIME", help=f"As of this time, {times.HELP}."),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="The last N steps only.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 
 
 @app.command()
@@ -45,7 +44,7 @@ def order(
     ] = None,
     at: At = None,
     limit: Limit = None,
-    as_json: AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Show the lines of an order: which batch serves each, and how it came to that."""
     _show("order", orderid, sku=sku, at=at, limit=limit, as_json=as_json)
@@ -53,7 +52,11 @@ def order(
 
 @app.command()
 def sku(
-    sku: Annotated[str, typer.Argument(metavar="SKU")], *, at: At = None, limit: Limit = None, as_json: AsJson = False
+    sku: Annotated[str, typer.Argument(metavar="SKU")],
+    *,
+    at: At = None,
+    limit: Limit = None,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Show a sku: its batches, its lines, and every step."""
     _show("sku", sku, at=at, limit=limit, as_json=as_json)
@@ -65,32 +68,32 @@ def batch(
     *,
     at: At = None,
     limit: Limit = None,
-    as_json: AsJson = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Show a batch: how full it is, and which lines came and went."""
     _show("batch", ref, at=at, limit=limit, as_json=as_json)
 
 
-def _show(kind: str, id_: str, *, at: str | None, limit: int | None, as_json: bool, sku: str | None = None) -> None:
+def _show(
+    kind: str, id_: str, *, at: datetime | None, limit: int | None, as_json: bool, sku: str | None = None
+) -> None:
     """Read the topics and print; the exit code is 1 when nothing is known of it."""
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
-    from allocation.entrypoints.cli import picturing, verifying  # noqa: PLC0415 - likewise
+    from allocation.entrypoints.cli import picturing  # noqa: PLC0415 - likewise
     from allocation.service_layer.operations import history as operation  # noqa: PLC0415 - likewise
 
-    until = changing.moment(at, "--at")
     settings = starting.settings()
-    with verifying.progress_bar() as on_progress, bootstrap.history(settings, on_progress) as maker:
+    with printing.progress_bar() as on_progress, bootstrap.history(settings, on_progress) as maker:
         found = maker.make(operation.Subject(kind, id_, sku))
     if as_json:
-        changing.print_line(as_dict(found, until=until))
+        printing.print_line(as_dict(found, until=at))
     for note in () if as_json else found.notes:
         typer.echo(f"allocation: {note}", err=True)
-    if not found.steps(until=until):
-        by_then = "" if until is None else f" by {until.isoformat()}"
-        typer.echo(f"allocation: no command that names {kind} {id_} is on the topics{by_then}", err=True)
-        raise typer.Exit(failures.FAILED)
+    if not found.steps(until=at):
+        by_then = "" if at is None else f" by {at.isoformat()}"
+        failures.give_up(f"no command that names {kind} {id_} is on the topics{by_then}")
     if not as_json:
-        picturing.draw(found, until=until, limit=limit or changing.LIST_LENGTH)
+        picturing.draw(found, until=at, limit=limit or printing.LIST_LENGTH)
 
 
 def as_dict(found: operation.History, *, until: datetime | None) -> dict[str, Any]:

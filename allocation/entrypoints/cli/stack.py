@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from allocation import devstack
 from allocation.devstack import local, supervisor
+from allocation.entrypoints.cli import failures
 
 _USE = """
 In another terminal:
@@ -37,7 +38,7 @@ def up(
         else:
             _up_in_foreground()
     except devstack.DevstackError as error:
-        _fail(str(error))
+        failures.give_up(str(error))
     except KeyboardInterrupt:
         typer.echo("Interrupted; everything is stopped.", err=True)
         raise typer.Exit(130) from None
@@ -45,16 +46,16 @@ def up(
 
 def down(
     *,
-    wipe: Annotated[bool, typer.Option("--wipe", "--volumes", help="Remove the data, too.")] = False,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Remove the data, too.")] = False,
 ) -> None:
     """Stop the local stack; its data stay for the next `up`, unless wiped."""
     try:
         was_running = local.stop()
         was_wiped = wipe and local.wipe()
     except devstack.DevstackError as error:
-        _fail(str(error))
+        failures.give_up(str(error))
     if not (was_running or was_wiped):
-        _fail("No local stack is running; `allocation up` starts one.")
+        failures.give_up("No local stack is running; `allocation up` starts one.")
     if was_running:
         typer.echo("Stopped.")
     if was_wiped:
@@ -66,11 +67,11 @@ def env() -> None:
     try:
         running = local.find()
     except devstack.DevstackError as error:
-        _fail(str(error))
+        failures.give_up(str(error))
     if running is None:
-        _fail("No local stack is running; `allocation up` starts one.")
+        failures.give_up("No local stack is running; `allocation up` starts one.")
     if running.endpoints is None:
-        _fail(f"The local stack (process {running.pid}) is still starting; try again in a moment.")
+        failures.give_up(f"The local stack (process {running.pid}) is still starting; try again in a moment.")
     for name, value in running.endpoints.environment().items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
@@ -99,8 +100,3 @@ def _show(endpoints: devstack.Endpoints) -> None:
     for name, value in endpoints.environment().items():
         typer.echo(f"  {name}={value}")
     typer.echo(_USE)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"allocation: {message}", err=True)
-    raise typer.Exit(1)

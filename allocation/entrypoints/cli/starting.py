@@ -9,10 +9,15 @@ if TYPE_CHECKING:
 
 
 def settings() -> config.Settings:
-    """Read the settings and send log lines to standard error; raises `SettingsError`."""
+    """Read the settings and send log lines to standard error; raises `SettingsError`.
+
+    A variable that looks like a setting and is none is told: it may be one that was misspelled.
+    """
     from allocation import config  # noqa: PLC0415 - takes longer to load than `--help` should
     from allocation.entrypoints import logs  # noqa: PLC0415 - likewise
 
     found = config.load()
     logs.configure(found)
+    for name in config.unknown_variables():
+        logs.warn_of_unknown(name)
     return found

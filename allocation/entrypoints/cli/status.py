@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from allocation.entrypoints.cli import failures, starting
+from allocation.entrypoints.cli import failures, printing, starting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ _WIDTH = len("schema registry") + 2
 
 def status(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")] = False,
+    as_json: printing.AsJson = False,
 ) -> None:
     """Show what waits where, who works on it, and which part is missing.
 

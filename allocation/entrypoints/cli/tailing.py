@@ -71,8 +71,7 @@ def tail(
         _discard_output()
         return
     if max_count is not None and count < max_count:
-        typer.echo(f"allocation: only {count} of {max_count} messages were there", err=True)
-        raise typer.Exit(failures.FAILED)
+        failures.give_up(f"only {count} of {max_count} messages were there")
 
 
 def _resolved(settings: config.Settings, given: Sequence[str]) -> tuple[str, ...]:

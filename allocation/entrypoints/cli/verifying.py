@@ -6,11 +6,12 @@ import contextlib
 import gc
 import json
 import time
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from allocation.entrypoints.cli import failures, starting
+from allocation.entrypoints.cli import failures, printing, starting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import rich.table
 
     from allocation import config
-    from allocation.service_layer.operations.verify import ports, verification
+    from allocation.service_layer.operations.verify import verification
 
 DISAGREE = 1
 CANNOT_TELL = 2
@@ -30,27 +31,65 @@ MAX_FINDINGS = 20
 
 def verify(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    as_json: printing.AsJson = False,
     max_findings: Annotated[
         int, typer.Option("--max-findings", min=0, metavar="N", help="Tell so many findings of each kind in full.")
     ] = MAX_FINDINGS,
+    every_s: Annotated[
+        float | None,
+        typer.Option(
+            "--every", min=1, metavar="SECONDS", help="Compare again and again, so long after each, until they differ."
+        ),
+    ] = None,
 ) -> None:
     """Compare all commands, the database and all topics; the system may go on working.
 
     Exit code 0: they agree. 1: they do not; each finding names the sku, line, batch or offset.
-    2: it cannot be told.
+    2: it cannot be told. With --every it goes on while they agree, also through outages, until Ctrl-C.
     """
-    began = time.monotonic()
-    report = compare(starting.settings(), keep=max_findings)
-    took_s = time.monotonic() - began
-    if as_json:
-        typer.echo(json.dumps(as_dict(report, took_s=took_s), indent=2))
+    settings = starting.settings()
+    if every_s is None:
+        report, took_s = _timed(settings, keep=max_findings)
+        _print(report, as_json=as_json, took_s=took_s)
     else:
-        from rich import console  # noqa: PLC0415 - takes longer to load than `--help` should
-
-        show(report, console.Console(highlight=False), took_s=took_s)
+        report = _watch(settings, keep=max_findings, every_s=every_s, as_json=as_json)
     if report.total:
         raise typer.Exit(DISAGREE)
+
+
+def _watch(settings: config.Settings, *, keep: int, every_s: float, as_json: bool) -> verification.Report:
+    """Compare until something differs, a line each time; what cannot be told now may be told later."""
+    while True:
+        try:
+            report, took_s = _timed(settings, keep=keep)
+        except typer.Exit:  # the reason was said
+            time.sleep(every_s)
+            continue
+        if report.total:
+            _print(report, as_json=as_json, took_s=took_s)
+            return report
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        compared = sum(report.compared.values())
+        if as_json:
+            typer.echo(json.dumps({"at": at, "agree": True, "compared": compared, "took_s": round(took_s, 3)}))
+        else:
+            typer.echo(f"{at} agree, {compared:,} compared ({took_s:.1f} s)")
+        time.sleep(every_s)
+
+
+def _timed(settings: config.Settings, *, keep: int) -> tuple[verification.Report, float]:
+    began = time.monotonic()
+    report = compare(settings, keep=keep)
+    return report, time.monotonic() - began
+
+
+def _print(report: verification.Report, *, as_json: bool, took_s: float) -> None:
+    if as_json:
+        typer.echo(json.dumps(as_dict(report, took_s=took_s), indent=2))
+        return
+    from rich import console  # noqa: PLC0415 - takes longer to load than `--help` should
+
+    show(report, console.Console(highlight=False), took_s=took_s)
 
 
 def compare(settings: config.Settings, *, keep: int) -> verification.Report:
@@ -59,15 +98,19 @@ def compare(settings: config.Settings, *, keep: int) -> verification.Report:
     from allocation.service_layer.operations.verify import sources  # noqa: PLC0415 - see above
 
     try:
-        with _without_collector(), bootstrap.verification(settings) as verification, progress_bar() as on_progress:
+        with (
+            _without_collector(),
+            bootstrap.verification(settings) as verification,
+            printing.progress_bar() as on_progress,
+        ):
             return verification.run(keep=keep, on_progress=on_progress)
     except sources.CannotVerify as error:
-        give_up(str(error))
+        failures.give_up(str(error), status=CANNOT_TELL)
     except Exception as error:
         failure = failures.explain(error)
         if failure is None:
             raise
-        give_up(failure.sentence)
+        failures.give_up(failure.sentence, status=CANNOT_TELL)
 
 
 def show(report: verification.Report, console: rich.console.Console, *, took_s: float) -> None:
@@ -111,18 +154,6 @@ def as_dict(report: verification.Report, *, took_s: float) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def progress_bar(text: str = "reading {task.description}") -> Iterator[ports.Progress]:
-    """Show progress on standard error while that is a terminal."""
-    from rich import console, progress  # noqa: PLC0415 - see above
-
-    errors = console.Console(stderr=True)
-    columns = (progress.TextColumn(text), progress.BarColumn(), progress.MofNCompleteColumn())
-    with progress.Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("database")
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
-
-
-@contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
     """Look for no garbage: what is read is needed to the end, and going through it again and again takes a third."""
     was_enabled = gc.isenabled()
@@ -132,12 +163,6 @@ def _without_collector() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def give_up(sentence: str) -> NoReturn:
-    """End the program: it cannot be told whether anything differs."""
-    typer.echo(f"allocation: {sentence}", err=True)
-    raise typer.Exit(CANNOT_TELL)
 
 
 def _table(report: verification.Report) -> rich.table.Table:

@@ -20,6 +20,14 @@ _REDIS = "redis:"
 _MAX_DIGITS = 20  # longer than any number of Kafka's
 _IDENTITY = frozenset({messages.CE_ID, messages.CE_SOURCE})
 
+# Every word that says why something was refused, the words of the business first.
+REASONS = frozenset(
+    {
+        *("invalid", "invalid_sku", "unknown_batch", "conflict", "id_reused"),
+        *("undecodable", "unknown_schema", "wrong_record", "null_value", "too_large", "failed"),
+    }
+)
+
 
 class Place(NamedTuple):
     """Where a dead letter lies on its topic."""

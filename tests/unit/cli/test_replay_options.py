@@ -34,11 +34,6 @@ def test_one_place_is_given_and_only_one() -> None:
             replay_options.target(to_offset=to_offset, to_timestamp=None, to_earliest=to_earliest)
 
 
-def test_a_time_without_a_zone_is_wrong_usage() -> None:
-    with pytest.raises(typer.BadParameter, match="names no zone"):
-        replay_options.target(to_offset=None, to_timestamp="2030-01-31T08:00")
-
-
 def test_what_cannot_be_replayed_is_a_failure_and_no_wrong_usage() -> None:
     told = failures.explain(ports.MembersActive(["w1 on 10.0.0.7"]))
     assert told is not None
