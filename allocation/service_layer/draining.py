@@ -103,16 +103,20 @@ class Draining:
     def run(self, queues: Collection[str]) -> None:
         """Handle what is parked in these queues, oldest first, until one must stay; raises `Failed`."""
         for parked in self._uow.parked(queues):
-            stop = self._stops.get(parked.queue)
-            if stop is None or (stop is _Stop.WAITS and _creates(parked)):
-                found = self._go_on(parked, is_first=stop is None)
-                if found is not None:
-                    self._stops[parked.queue] = found
+            found = self._look_at(parked, self._stops.get(parked.queue))
+            if found is not None:
+                self._stops[parked.queue] = found
         self.unfinished = frozenset(queue for queue in queues if self._is_unfinished(queue))
 
     def _is_unfinished(self, queue: str) -> bool:
         stop = self._stops.get(queue)
         return stop is _Stop.LATER or (stop is None and self._uow.has_more(queue))
+
+    def _look_at(self, parked: unit_of_work.ParkedCommand, stop: _Stop | None) -> _Stop | None:
+        if stop is None or (stop is _Stop.WAITS and _creates(parked)):
+            return self._go_on(parked, is_first=stop is None)
+        # It cannot be tried, also when it was to be, and so nothing may pass it, not even a batch.
+        return _Stop.FAILS if stop is _Stop.WAITS and parked.state == "poisoned" else None
 
     def _go_on(self, parked: unit_of_work.ParkedCommand, *, is_first: bool) -> _Stop | None:
         """Try the next of a queue; `is_first` unless another waits before it."""

@@ -264,3 +264,12 @@ def test_a_release_waits_for_the_worker_that_holds_the_sku(world: World) -> None
         assert not release.done()
         worker.commit()
         assert release.result(10).counts == {"handled": 1}
+
+
+def test_a_batch_does_not_pass_the_poisoned_command_when_that_cannot_be_tried_yet(world: World) -> None:
+    world.take(commands.ChangeBatchQuantity("b9", 1, "LAMP"))
+    world.poison(commands.ChangeBatchQuantity("b1", 7))
+    world.take(STOCK)
+    world.take(commands.CreateBatch("b2", "LAMP", 9))
+    assert world.operator.release("sku:LAMP", NOTE).counts == {}
+    assert world.parked() == [("waiting", "b9"), ("poisoned", "b1"), ("queued", "b2")]

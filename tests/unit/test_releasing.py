@@ -8,7 +8,7 @@ import pytest
 import stamina
 
 from allocation.domain import commands
-from allocation.service_layer import envelopes, failure_policy, grace, handlers, messages, unit_of_work
+from allocation.service_layer import envelopes, failure_policy, failures, grace, handlers, messages, unit_of_work
 from tests import builders, installations
 from tests.fakes import serde
 from tests.fakes import unit_of_work as fakes
@@ -60,6 +60,10 @@ class Scene:
         value = serde.FakeSerde().serialize(name, envelopes.command_fields(command))
         self._offset += 1
         return builders.a_record(value, topic=installations.NAMES.commands[name], offset=self._offset)
+
+    def set_aside(self, command: commands.Command) -> None:
+        """Have a command poisoned as soon as it is read."""
+        self.processor.set_aside(self.record(command), failure=failures.Failure("a bug"))
 
     def step(self) -> None:
         """Do one transaction of what is to be released."""
@@ -227,3 +231,16 @@ def test_one_that_fails_when_its_grace_is_over_stays_too(scene: Scene, curse: Ca
     scene.grace.check()
     scene.grace.check()
     assert scene.parked == [("poisoned", "o1"), ("queued", "o2")]
+
+
+def test_no_batch_passes_a_poisoned_command_that_stands_behind_one_that_waits(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "QUEUE_CHUNK", 100)
+    scene.send(commands.ChangeBatchQuantity("b9", 1, "LAMP"))
+    scene.set_aside(commands.ChangeBatchQuantity("b1", 7))
+    scene.send(BATCH)
+    scene.send(commands.CreateBatch("b2", "LAMP", 9))
+    reports = scene.grace.check()
+    assert scene.parked == [("waiting", "b9"), ("poisoned", "b1"), ("queued", "b2")]
+    assert (scene.database.state.releases, len(reports)) == (set(), 1)
