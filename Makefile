@@ -95,4 +95,5 @@ format: install  ## Format the code
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove what was made here, the environment included
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist \
+	  chaos.md bench.json bench.svg

@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             "ALLOCATION_DATABASE_URL, ALLOCATION_REDIS_URL and ALLOCATION_SCHEMA_REGISTRY_URL"
         ),
     )
-    parser.addoption("--long", action="store_true", help="run the long kill tests, too")
+    parser.addoption("--long", action="store_true", help="run the long tests, too: kill tests, floods, fuzz")
     parser.addoption("--minutes", type=float, default=0.5, help="how long the kill test by chance goes on")
     parser.addoption("--commands", type=int, default=100_000, help="how many commands the long rebuild is of")
     parser.addoption("--seed", type=int, help="what chance follows in the kill tests")
@@ -45,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell ignores Ctrl-C for what it runs in the background, and so would every process that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", "long: one of the kill tests that run with --long only")
+    config.addinivalue_line("markers", "long: one of the tests that run with --long only")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
