@@ -35,7 +35,7 @@ def restorer(settings: config.Settings) -> Iterator[operation.Restore]:
         yield operation.Restore(
             database=database,
             journal=journal_log.JournalLog(clients, topic=names.journal),
-            topics=announced.AnnouncedTopics(clients, open_shards=shards),
+            topics=announced.AnnouncedTopics(clients, journal_topic=names.journal, open_shards=shards),
             event_topics=(*names.events.values(), names.dead_letter),
             open_rebuild=functools.partial(_open, settings, engine, database),
         )

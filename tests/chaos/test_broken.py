@@ -205,7 +205,9 @@ def test_a_restored_database_whose_ids_begin_anew(
         cell.reached = part.await_kill_point()
         with load.database.begin() as connection:
             connection.exec_driver_sql("TRUNCATE outbox RESTART IDENTITY")
-            connection.exec_driver_sql("UPDATE instance SET incarnation = gen_random_uuid()")
+            connection.exec_driver_sql(
+                "UPDATE instance SET earlier = ARRAY[incarnation], incarnation = gen_random_uuid()"
+            )
         load.write(sku="RUG", rows=3)
         part = processes.Part("relay", load.settings, log=tmp_path / "next.log", variant=variant)
         load.wait_until_sent()

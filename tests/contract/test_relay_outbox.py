@@ -43,7 +43,9 @@ class FakeSubject:
         return self.outbox.ids
 
     def begin_another_life(self) -> None:
-        self.outbox.shard_state = dataclasses.replace(self.outbox.shard_state, incarnation="second life")
+        self.outbox.shard_state = dataclasses.replace(
+            self.outbox.shard_state, incarnation="second life", earlier=frozenset({"first life"})
+        )
 
 
 class PostgresSubject:
@@ -65,7 +67,9 @@ class PostgresSubject:
 
     def begin_another_life(self) -> None:
         with self._database.begin() as connection:
-            connection.execute(tables.instance.update().values(incarnation=sqlalchemy.func.gen_random_uuid()))
+            connection.exec_driver_sql(
+                "UPDATE instance SET earlier = earlier || incarnation, incarnation = gen_random_uuid()"
+            )
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +157,7 @@ def test_settling_a_pass_of_a_former_life_deletes_nothing(subject: Subject) -> N
     with pytest.raises(ports.Superseded):
         subject.outbox.settle(sent)
     assert subject.ids == [1]
+    assert sent.incarnation in subject.outbox.state().earlier
 
 
 def test_a_quarantined_row_and_later_ones_of_its_sku_are_not_read(subject: Subject) -> None:

@@ -78,6 +78,21 @@ def announced(settings: config.Settings) -> Counter[tuple[str, bytes | None]]:
     return found
 
 
+def restore_from_the_topics_alone(settings: config.Settings, endpoints: devstack.Endpoints) -> None:
+    with databases.fresh(endpoints) as database:
+        fresh = settings.model_copy(update={"database_url": database.url.render_as_string(hide_password=False)})
+        bootstrap.initialise(fresh, on_progress=lambda _text: None)
+        restore(fresh)
+        with settled.running(fresh):
+            settled.wait_until_settled(fresh, seen=18, parked=2)
+        check_all_agree(fresh)
+
+
+def check_all_agree(settings: config.Settings) -> None:
+    with bootstrap.verification(settings) as verification:
+        assert verification.run(keep=5, on_progress=lambda _what, _done, _total: None).findings == []
+
+
 def test_a_restored_database_does_again_what_it_lacks_and_announces_nothing_twice(
     initialised: config.Settings, endpoints: devstack.Endpoints
 ) -> None:
@@ -108,14 +123,19 @@ def test_a_restored_database_does_again_what_it_lacks_and_announces_nothing_twic
     assert (done.rows, done.records) == (planned.rows, planned.records)
     assert test_rebuilding.rows(settings, "public") == lost
     assert restore(settings).rows == 0
-    assert test_rebuilding.column(settings, "SELECT what FROM audit") == ["replay.restored"]
+    assert test_rebuilding.column(settings, "SELECT what FROM audit") == ["replay.restored"] * 2
 
     with settled.running(settings):
         settled.send(settings, [("Allocate", {"orderid": "o9", "sku": "CHAIR", "qty": 1}, "order-9")])
         settled.wait_until_settled(settings, seen=18, parked=2)
     assert set(announced(settings).values()) == {1}
-    with bootstrap.verification(settings) as verification:
-        assert verification.run(keep=5, on_progress=lambda _what, _done, _total: None).findings == []
+    check_all_agree(settings)
+
+    back_up.put_back()  # of the life before
+    with pytest.raises(relaying_ports.RelayStopped, match="of a later life of the database"):
+        relay_once(settings, rows=1)
+    restore(settings)
+    relay_once(settings, rows=1)
 
     back_up.put_back()
     test_rebuilding.execute(settings, "UPDATE journal SET entries = '[]' WHERE number = 1")
@@ -123,12 +143,5 @@ def test_a_restored_database_does_again_what_it_lacks_and_announces_nothing_twic
         restore(settings)
     back_up.drop()
 
-    with databases.fresh(endpoints) as database:  # all is lost but the topics
-        fresh = settings.model_copy(update={"database_url": database.url.render_as_string(hide_password=False)})
-        bootstrap.initialise(fresh, on_progress=lambda _text: None)
-        restore(fresh)
-        with settled.running(fresh):
-            settled.wait_until_settled(fresh, seen=18, parked=2)
-        with bootstrap.verification(fresh) as verification:
-            assert verification.run(keep=5, on_progress=lambda _what, _done, _total: None).findings == []
+    restore_from_the_topics_alone(settings, endpoints)
     assert set(announced(settings).values()) == {1}

@@ -154,9 +154,22 @@ def test_rows_of_a_restored_database_are_not_taken_for_those_of_its_former_life(
     with pytest.raises(outside.DependencyDown):
         a_relay(outbox, kafka).run_pass()
     restored = an_outbox(1)
-    restored.shard_state = dataclasses.replace(fakes.FIRST_STATE, incarnation="second life")
+    restored.shard_state = dataclasses.replace(
+        fakes.FIRST_STATE, incarnation="second life", earlier=frozenset({"first life"})
+    )
     a_relay(restored, kafka).run_pass()
     assert kafka.sent_ids == [1, 2, 1]
+
+
+def test_a_database_that_has_forgotten_its_newest_life_stops_the_relay() -> None:
+    outbox, kafka = an_outbox(1, 2), fakes.FakeKafka()
+    outbox.shard_state = dataclasses.replace(
+        fakes.FIRST_STATE, incarnation="second life", earlier=frozenset({"first life"})
+    )
+    a_relay(outbox, kafka).run_pass()
+    with pytest.raises(ports.RelayStopped, match="of a later life of the database"):
+        a_relay(an_outbox(1, 2), kafka)
+    assert kafka.sent_ids == [1, 2]
 
 
 def test_a_shard_without_a_first_checkpoint_is_not_relayed() -> None:

@@ -28,7 +28,7 @@ MAX_BYTES = 16 * 1024 * 1024
 _PLAN = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off"
 
 _STATE = """
-SELECT i.database_id::text, i.incarnation::text, s.passes, s.checkpointed,
+SELECT i.database_id::text, i.incarnation::text, i.earlier::text[], s.passes, s.checkpointed,
     EXISTS (SELECT FROM outbox AS o WHERE o.shard = s.shard AND o.quarantined IS NOT NULL)
 FROM instance AS i CROSS JOIN relay_shards AS s WHERE s.shard = %s
 """
@@ -122,9 +122,13 @@ class OutboxRows:
             row = self._cursor.fetchone()
         if row is None:
             raise ports.RelayStopped(f"the database has no relay shard {self._shard}; run `allocation init`")
-        database_id, incarnation, passes, is_checkpointed, self._has_quarantined = row
+        database_id, incarnation, earlier, passes, is_checkpointed, self._has_quarantined = row
         return ports.ShardState(
-            database_id=database_id, incarnation=incarnation, passes=passes, is_checkpointed=is_checkpointed
+            database_id=database_id,
+            incarnation=incarnation,
+            passes=passes,
+            is_checkpointed=is_checkpointed,
+            earlier=frozenset(earlier),
         )
 
     def read(self, *, limit: int) -> ports.Window:

@@ -51,7 +51,7 @@ UPDATE {new}.parked AS p SET state = l.state, reason = l.reason, error = l.error
     stack = l.stack, expires_at = l.expires_at, parked_at = l.parked_at
 FROM parked AS l WHERE (l.topic_id, l.partition, l."offset") = (p.topic_id, p.partition, p."offset")
 """
-_INCARNATION = "UPDATE {new}.instance SET incarnation = gen_random_uuid()"
+_INCARNATION = "UPDATE {new}.instance SET earlier = earlier || incarnation, incarnation = gen_random_uuid()"
 _SEQUENCES = ("audit", "outbox", "parked")
 _GO_ON = """
 SELECT setval(pg_get_serial_sequence('{new}.{table}', 'id'), greatest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import sqlalchemy
+from sqlalchemy.dialects import postgresql
 
 from allocation.adapters.postgres import audit_rows, engine, headers, occupancy, rebuilding, tables
 from allocation.service_layer.operations.replay import restoring
@@ -46,9 +47,14 @@ class RestoredDatabase(rebuilding.PostgresTarget):
         with engine.translated_errors(), self._database.begin() as connection:
             connection.execute(table.delete().where(table.c.id == sqlalchemy.func.any(list(ids))))
 
-    def begin_incarnation(self, entry: audit.Entry) -> None:
-        """Begin a new incarnation, and write that into the audit."""
-        change = tables.instance.update().values(incarnation=sqlalchemy.func.gen_random_uuid())
+    def begin_incarnation(self, entry: audit.Entry, *, over: Collection[str]) -> None:
+        """Begin a new incarnation after these and the last one, and write that into the audit."""
+        instance = tables.instance.c
+        ids = sqlalchemy.cast(sorted(over), postgresql.ARRAY(sqlalchemy.Uuid))
+        change = tables.instance.update().values(
+            earlier=sqlalchemy.func.array_append(instance.earlier.op("||")(ids), instance.incarnation),
+            incarnation=sqlalchemy.func.gen_random_uuid(),
+        )
         with engine.translated_errors(), self._database.begin() as connection:
             connection.execute(change)
             audit_rows.write(connection.connection.cursor(), [entry])

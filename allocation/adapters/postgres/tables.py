@@ -29,7 +29,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -44,13 +44,15 @@ metadata = MetaData(
 Name = Text(collation="C")
 Now = func.now()
 
-# One row. `incarnation` changes when a restored database begins anew; cluster and prefix are what it is bound to.
+# One row. `incarnation` changes when a restored database begins anew, and joins those that are over; cluster and prefix
+# are what it is bound to.
 instance = Table(
     "instance",
     metadata,
     Column("only", Boolean, primary_key=True, server_default=text("true")),
     Column("database_id", Uuid, nullable=False, server_default=func.gen_random_uuid()),
     Column("incarnation", Uuid, nullable=False, server_default=func.gen_random_uuid()),
+    Column("earlier", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
     Column("cluster_id", Text),
     Column("topic_prefix", Text),
     CheckConstraint('"only"', name="only"),

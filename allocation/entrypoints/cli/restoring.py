@@ -27,9 +27,11 @@ def restore(
         done = restorer.run(note, dry_run=dry_run, on_progress=on_progress)
     if as_json:
         printing.print_line({**done._asdict(), "dry_run": dry_run})
-    elif not done.rows:
-        typer.echo("the database lacks nothing that the journal tells of")
     else:
         verb = "would be done again" if dry_run else "done again"
-        typer.echo(f"{done.rows:,} micro-batches with {done.records:,} commands {verb}")
+        typer.echo(
+            f"{done.rows:,} micro-batches with {done.records:,} commands {verb}"
+            if done.rows
+            else "the database lacks nothing that the journal tells of"
+        )
         typer.echo(f"{done.known:,} messages are on their topics already, {done.unsent:,} are left to the relay")

@@ -36,12 +36,13 @@ class RelayStopped(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardState:
-    """What the database knows of a shard; `passes` are those whose rows are deleted."""
+    """What the database knows of a shard; `passes` are those whose rows are deleted, `earlier` what went before."""
 
     database_id: str
     incarnation: str
     passes: int
     is_checkpointed: bool
+    earlier: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Which rows the last transaction sent whose deletion is still to come; and when nobody can tell.
 
 Kafka's last checkpoint is that of the last pass that the database has counted, or of the one after it:
-the deletion of its rows was cut short. Anything else means that one of the two is older than the other.
+the deletion of its rows was cut short. One of an incarnation that the database knows to be over names rows that are
+gone. Anything else means that one of the two is older than the other.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ def unsettled(
         raise _stopped(shard, "its checkpoint is gone from Kafka: the checkpoint topic was emptied or made anew")
     if checkpoint.database_id != state.database_id:
         raise _stopped(shard, f"its checkpoint in Kafka is of another database ({checkpoint.database_id})")
-    if checkpoint.incarnation != state.incarnation:
+    if checkpoint.incarnation in state.earlier:
         return None
+    if checkpoint.incarnation != state.incarnation:
+        raise _stopped(shard, "its checkpoint in Kafka is of a later life of the database, which is the older one")
     if checkpoint.number == state.passes + 1:
         return checkpoint
     if checkpoint.number != state.passes:

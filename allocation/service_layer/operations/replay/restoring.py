@@ -62,15 +62,21 @@ class Database(rebuilding.Target, Protocol):
     def delete(self, ids: Collection[int]) -> None:
         """Delete rows of the outbox."""
 
-    def begin_incarnation(self, entry: audit.Entry) -> None:
-        """Begin a new incarnation, and write that into the audit."""
+    def begin_incarnation(self, entry: audit.Entry, *, over: Collection[str]) -> None:
+        """Begin a new incarnation, and write that into the audit.
+
+        The ones before that it does not know of are `over` as well.
+        """
 
 
 class Topics(Protocol):
     """What lies on the topics, once no relay can send any more."""
 
-    def fenced(self) -> AbstractContextManager[None]:
-        """Fence the relay off until the block ends, and settle what it had left open."""
+    def fenced(self) -> AbstractContextManager[Collection[str]]:
+        """Fence the relay off until the block ends, and settle what it had left open.
+
+        Gives the incarnations of the last checkpoints.
+        """
 
     def identities(self, names: Collection[str], on_progress: rebuilding.Progress) -> Iterator[bytes]:
         """Yield what the messages on these topics are known by."""
@@ -121,12 +127,13 @@ class Restore:
         self._open_rebuild = open_rebuild
 
     def run(self, note: audit.Note, *, dry_run: bool, on_progress: rebuilding.Progress) -> Restored:
-        """Do what the database lacks; nothing if that is nothing. Raises `CannotReplay`, `Retryable`."""
+        """Do what the database lacks, and take out of the outbox what was sent. Raises `CannotReplay`, `Retryable`.
+
+        It may lack nothing but passes of the relay, or an incarnation that was to begin when this was cut short.
+        """
         self._database.check_unused()
-        with self._topics.fenced():
+        with self._topics.fenced() as lives:
             lacking = self._lacking(on_progress)
-            if not lacking:
-                return Restored(0, 0, 0, 0)
             waiting = self._database.outbox()
             names = {*self._event_topics, *(one.topic for one in waiting)}
             known = frozenset(self._topics.identities(names, on_progress))
@@ -136,15 +143,13 @@ class Restore:
                 return Restored(len(lacking), records, len(sent), len(waiting) - len(sent))
             self._database.delete(sent)
             outbound = Unannounced(known)
-            with self._open_rebuild(outbound) as rebuild:
-                rebuild.by_journal(lacking, on_progress=on_progress)
+            if lacking:
+                with self._open_rebuild(outbound) as rebuild:
+                    rebuild.by_journal(lacking, on_progress=on_progress)
             done = Restored(
                 len(lacking), records, len(sent) + outbound.suppressed, len(waiting) - len(sent) + outbound.sent
             )
-            first, last = lacking[0].number, lacking[-1].number
-            self._database.begin_incarnation(
-                audit.Entry("replay.restored", f"rows {first} to {last} of the journal", note)
-            )
+            self._database.begin_incarnation(audit.Entry("replay.restored", _subject(lacking), note), over=lives)
         return done
 
     def _lacking(self, on_progress: rebuilding.Progress) -> list[journal_order.Row]:
@@ -154,8 +159,7 @@ class Restore:
                 "the journal's topic does not go back to its beginning, so nobody can tell what the database lacks"
             )
         lacking = journal_order.lacking(found, self._database.known())
-        if lacking:
-            _check_has_not_gone_on(found, self._database.journal())
+        _check_has_not_gone_on(found, self._database.journal(), is_lacking=bool(lacking))
         return lacking
 
 
@@ -167,9 +171,22 @@ def identity(topic: str, key: bytes | None, headers: messages.Headers) -> bytes:
     return hashlib.blake2b(repr((topic, parts)).encode(), digest_size=_DIGEST_BYTES).digest()
 
 
-def _check_has_not_gone_on(found: Mapping[int, journal_order.Row], own: Mapping[int, journal_order.Row]) -> None:
-    """Raise `CannotReplay` when the database has rows of its own since: one order excludes the other."""
-    other = [number for number, row in own.items() if number not in found or found[number].entries != row.entries]
+def _subject(lacking: Sequence[journal_order.Row]) -> str:
+    return f"rows {lacking[0].number} to {lacking[-1].number} of the journal" if lacking else "the outbox alone"
+
+
+def _check_has_not_gone_on(
+    found: Mapping[int, journal_order.Row], own: Mapping[int, journal_order.Row], *, is_lacking: bool
+) -> None:
+    """Raise `CannotReplay` when the database has rows of its own since: one order excludes the other.
+
+    In one that lacks none, rows that are not on the topic are still to be sent.
+    """
+    other = [
+        number
+        for number, row in own.items()
+        if (found[number].entries != row.entries if number in found else is_lacking)
+    ]
     if other:
         raise ports.CannotReplay(
             f"a worker has gone on with the restored database: row {min(other)} of its journal is not the one on the "

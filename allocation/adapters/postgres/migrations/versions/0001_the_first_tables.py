@@ -78,6 +78,7 @@ def upgrade() -> None:
         sa.Column("only", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("database_id", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
         sa.Column("incarnation", sa.Uuid(), server_default=sa.text("gen_random_uuid()"), nullable=False),
+        sa.Column("earlier", postgresql.ARRAY(sa.Uuid()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("cluster_id", sa.Text(), nullable=True),
         sa.Column("topic_prefix", sa.Text(), nullable=True),
         sa.CheckConstraint('"only"', name=op.f("instance_only_check")),
