@@ -9,7 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from allocation.devstack import children, errors
+from allocation import children
+from allocation.devstack import errors
 
 # Long enough for a cold disk and a busy machine; a server that fails says so by exiting.
 READY_DEADLINE_S = 60.0

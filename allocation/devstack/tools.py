@@ -6,7 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from allocation.devstack import children, errors, kafka, profiles, snapshots
+from allocation import children
+from allocation.devstack import errors, kafka, profiles, snapshots
 
 # The scripts of Kafka's distribution are one line each: a class to run.
 _CLASSES = {

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allocation.devstack import children
+from allocation import children
 from tests.bench import usage
 from tests.e2e import parts
 

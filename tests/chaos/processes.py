@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from allocation.devstack import children
+from allocation import children
 from allocation.service_layer import kill_points
 from tests import waiting
 from tests.e2e import parts

@@ -105,7 +105,7 @@ def test_a_detached_stack_stays_until_down_and_keeps_its_data_and_addresses(comm
 
     wiped = command_line.run("down", "--wipe")
     assert (wiped.returncode, wiped.stdout) == (0, "Stopped.\nThe data are removed.\n")
-    assert command_line.run("down", "--volumes").returncode == 1
+    assert command_line.run("down", "--wipe").returncode == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

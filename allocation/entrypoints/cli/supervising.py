@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from allocation.devstack import children
+from allocation import children
 from allocation.entrypoints import stopping
 from allocation.entrypoints.cli import failures, membership
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from allocation import bootstrap, config, devstack
+from allocation import bootstrap, children, config, devstack
 from allocation.adapters.redis import connections
-from allocation.devstack import children, ports
+from allocation.devstack import ports
 from allocation.entrypoints import logs
 from allocation.entrypoints.cli.story import outside, telling
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LAUNCHER = Path(__file__).with_name("launch.py")
 
 # Its one thread starts with the first child and ends with the process.
-_spawner = futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="devstack-spawner")
+_spawner = futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
 def spawn(
