@@ -48,9 +48,7 @@ class Settings(pydantic_settings.BaseSettings):
         default_factory=dict,
         description='further registry settings as JSON, such as {"basic.auth.user.info": "user:password"}',
     )
-    topic_prefix: str = pydantic.Field(
-        "", pattern=_TOPIC_PREFIX, description="stands before every topic and channel"
-    )
+    topic_prefix: str = pydantic.Field("", pattern=_TOPIC_PREFIX, description="stands before every topic and channel")
     consumer_group: str = pydantic.Field("allocation", min_length=1, description="the worker's consumer group")
     consumer_instance_id: str | None = pydantic.Field(None, description="a stable name for this worker: quick restarts")
     group_protocol: Literal["classic", "consumer"] = pydantic.Field("classic", description="rebalance protocol")
@@ -101,6 +99,23 @@ class Settings(pydantic_settings.BaseSettings):
         le=MAX_PORT - 2,
         description="port of /healthz, /readyz and /metrics of worker, relay and bridge, 0: none; `run` gives them this and the next two",
     )
+    console_host: str = pydantic.Field(
+        "127.0.0.1",
+        min_length=1,
+        description="address that the console listens on; beyond this machine, everyone there may look",
+    )
+    console_port: int = pydantic.Field(
+        0, ge=0, le=MAX_PORT, description="port of the console, 0: a free one, and `run` serves none"
+    )
+    console_token: str | None = pydantic.Field(
+        None,
+        repr=False,
+        description="who gives it in the console may change things, 16 characters at least; none: it only shows",
+    )
+    console_parts: dict[str, str] = pydantic.Field(
+        default_factory=dict,
+        description='parts whose `/readyz` console and `top` ask each second, as JSON such as {"worker": "http://localhost:5006"}; `run` names its own',
+    )
     outbox_age_limit_s: float = pydantic.Field(
         30.0, gt=0, description="age of a row in the outbox from which on `/readyz` says that no relay sends it"
     )
@@ -142,6 +157,11 @@ class Settings(pydantic_settings.BaseSettings):
     @classmethod
     def _is_http(cls, value: str) -> str:
         return _with_scheme(value, ("http", "https"))
+
+    @pydantic.field_validator("console_parts")
+    @classmethod
+    def _are_http(cls, value: dict[str, str]) -> dict[str, str]:
+        return {name: _with_scheme(url, ("http", "https")) for name, url in value.items()}
 
     @pydantic.field_validator("smtp_url")
     @classmethod

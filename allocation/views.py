@@ -12,6 +12,7 @@ import sqlalchemy
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import date
 
 Status = Literal["handled", "refused", "waiting"]
 
@@ -45,8 +46,48 @@ class CommandOutcome:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BatchStock:
+    """A batch, and how much of it is promised; without `eta` it is in the warehouse."""
+
+    batchref: str
+    eta: date | None
+    purchased: int
+    allocated: int
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkuStock:
+    """The batches of a sku, in the order in which they are allocated."""
+
+    sku: str
+    batches: tuple[BatchStock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StockPage:
+    """Some of the skus in order, `first` counted from 0, and how many there are in all."""
+
+    total: int
+    first: int
+    skus: tuple[SkuStock, ...]
+
+
 _ALLOCATIONS = sqlalchemy.text("""
     SELECT sku, batchref, qty FROM order_lines WHERE orderid = :orderid ORDER BY sku, qty
+""")
+
+_SKU_COUNT = sqlalchemy.text("SELECT count(*) FROM products WHERE starts_with(sku, :prefix)")
+
+# A page of skus, each with its batches; a product without any has one row without a reference.
+_STOCK = sqlalchemy.text("""
+    SELECT p.sku, b.reference, b.eta, b.purchased, b.allocated, b.line_count
+    FROM (
+        SELECT sku FROM products WHERE starts_with(sku, :prefix) ORDER BY sku OFFSET :first LIMIT :count
+    ) AS p
+    LEFT JOIN batches AS b ON b.sku = p.sku
+    ORDER BY p.sku, b.eta NULLS FIRST, b.reference
 """)
 
 _OUTCOME_COLUMNS = 'id, source, outcome, digest, topic, "partition", "offset", result, reason, error'
@@ -71,6 +112,20 @@ def allocations(connection: sqlalchemy.Connection, *, orderid: str) -> tuple[All
         return ()
     rows = connection.execute(_ALLOCATIONS, {"orderid": orderid})
     return tuple(AllocatedLine(*row) for row in rows)
+
+
+def stock(connection: sqlalchemy.Connection, *, prefix: str, first: int, count: int) -> StockPage:
+    """Return a page of the skus that begin with `prefix`, `count` of them from `first` on."""
+    if not _storable(prefix):
+        return StockPage(0, first, ())
+    total = connection.execute(_SKU_COUNT, {"prefix": prefix}).scalar_one()
+    rows = connection.execute(_STOCK, {"prefix": prefix, "first": first, "count": count})
+    batches: dict[str, list[BatchStock]] = {}
+    for sku, *batch in rows:
+        of_sku = batches.setdefault(sku, [])
+        if batch[0] is not None:
+            of_sku.append(BatchStock(*batch))
+    return StockPage(total, first, tuple(SkuStock(sku, tuple(found)) for sku, found in batches.items()))
 
 
 def command_outcomes(

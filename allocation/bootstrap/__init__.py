@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from allocation.bootstrap.maintaining import maintenance, maintenance_turn
     from allocation.bootstrap.observing import Observation, observation
     from allocation.bootstrap.operating import command_sender, history, inspection, tail, verification
+    from allocation.bootstrap.overseeing import Oversight, oversight
     from allocation.bootstrap.rebuilding import compare_rebuilt, promote_rebuilt, rebuilder
     from allocation.bootstrap.relaying import create_relay_shards, relay, relay_shards
     from allocation.bootstrap.repairing import audit_log, dead_letters, decoder, parked_commands, quarantine
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Api": "serving",
     "Observation": "observing",
+    "Oversight": "overseeing",
     "api": "serving",
     "asyncapi": "describing",
     "audit_log": "repairing",
@@ -56,6 +58,7 @@ _HOMES = {
     "maintenance_turn": "maintaining",
     "message_bus": "handling",
     "observation": "observing",
+    "oversight": "overseeing",
     "parked_commands": "repairing",
     "positions": "replaying",
     "promote_rebuilt": "rebuilding",
@@ -81,6 +84,7 @@ _HOMES = {
 __all__ = [
     "Api",
     "Observation",
+    "Oversight",
     "api",
     "asyncapi",
     "audit_log",
@@ -101,6 +105,7 @@ __all__ = [
     "maintenance_turn",
     "message_bus",
     "observation",
+    "oversight",
     "parked_commands",
     "positions",
     "promote_rebuilt",

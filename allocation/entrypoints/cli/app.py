@@ -13,6 +13,7 @@ import typer
 import allocation
 from allocation.entrypoints.cli import (
     auditing,
+    console,
     demo,
     describing,
     dlq,
@@ -69,6 +70,8 @@ app.command(rich_help_panel=_STACK)(demo.demo)
 _INSTALLATION = "Installation"
 app.command(rich_help_panel=_INSTALLATION)(setup.init)
 app.command(rich_help_panel=_INSTALLATION)(status.status)
+app.command(rich_help_panel=_INSTALLATION)(console.top)
+app.command(rich_help_panel=_INSTALLATION)(console.console)
 app.add_typer(schemas.app, name="schemas", rich_help_panel=_INSTALLATION)
 app.command(rich_help_panel=_INSTALLATION)(describing.asyncapi)
 app.command(rich_help_panel=_INSTALLATION)(describing.openapi)

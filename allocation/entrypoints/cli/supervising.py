@@ -7,6 +7,7 @@ however it ends. What they print goes where ours goes, as it is.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # In the order of their start. They are stopped the other way round, stage by stage: first the ways in, and the API
 # can still answer its last callers; then what works on what has come in.
 _STAGES = (("relay", "worker", "maintenance"), ("bridge", "api"))
+_CONSOLE = "console"  # with the ways in, where a port is set for it
 
 # From the one that is set upwards.
 _HEALTH_PORTS = ("worker", "relay", "bridge")
@@ -59,8 +61,8 @@ def run(settings: config.Settings) -> int:
     with membership.held_name(settings.consumer_group) as name:
         environment = {**os.environ, "ALLOCATION_CONSUMER_INSTANCE_ID": settings.consumer_instance_id or name}
         stages = [
-            [Part(part, _command(part), environment | health_port(part, settings)) for part in stage]
-            for stage in _STAGES
+            [Part(part, _command(part), environment | own_settings(part, settings)) for part in stage]
+            for stage in stages_of(settings)
         ]
         stop = stopping.on_signal(at_second=functools.partial(_kill, stages))
         return supervise(stages, stop)
@@ -152,11 +154,40 @@ def _command(part: str) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "allocation", part)
 
 
-def health_port(part: str, settings: config.Settings) -> dict[str, str]:
-    """Return a port of its own for each part that serves its health: they share one host."""
+def stages_of(settings: config.Settings) -> Sequence[Sequence[str]]:
+    """Return which parts run, by stage."""
+    *first, last = _STAGES
+    return (*first, (*last, _CONSOLE) if settings.console_port else last)
+
+
+def own_settings(part: str, settings: config.Settings) -> dict[str, str]:
+    """Return what only this part is told: a port of its own for its health, and for the console where those are."""
+    if part == _CONSOLE:
+        return _watched(settings)
     if part not in _HEALTH_PORTS or not settings.health_port:
         return {}
-    return {"ALLOCATION_HEALTH_PORT": str(settings.health_port + _HEALTH_PORTS.index(part))}
+    return {"ALLOCATION_HEALTH_PORT": str(_health_port(part, settings))}
+
+
+def _health_port(part: str, settings: config.Settings) -> int:
+    return settings.health_port + _HEALTH_PORTS.index(part)
+
+
+def _watched(settings: config.Settings) -> dict[str, str]:
+    if settings.console_parts or not settings.health_port:
+        return {}
+    host = _reached(settings.http_host)
+    urls = {part: f"http://{host}:{_health_port(part, settings)}" for part in _HEALTH_PORTS}
+    if settings.http_port:
+        urls["api"] = f"http://{host}:{settings.http_port}"
+    return {"ALLOCATION_CONSOLE_PARTS": json.dumps(urls)}
+
+
+def _reached(host: str) -> str:
+    """Return by which name a part on this machine is reached that listens there."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
 
 
 def _stop(stages: Stages) -> bool:

@@ -128,7 +128,7 @@ class Inspection:
         kafka = self._ask("Kafka", self.kafka, problems)
         database = self._ask("database", self.database, problems)
         if kafka is not None and kafka.missing_topics:
-            problems["topics"] = f"{', '.join(kafka.missing_topics)}: missing; `allocation init` creates the topics"
+            problems["topics"] = missing(kafka.missing_topics)
         if kafka is not None and database is not None:
             cluster_id = kafka.cluster_id
             self._ask("installation", lambda: self.fits(cluster_id=cluster_id), problems)
@@ -142,6 +142,11 @@ class Inspection:
         except self.expected as error:
             problems[name] = str(error)
             return None
+
+
+def missing(topics: Iterable[str]) -> str:
+    """Say that topics are missing, and what to do."""
+    return f"{', '.join(topics)}: missing; `allocation init` creates the topics"
 
 
 def lags(partitions: Iterable[Partition], next_offsets: Mapping[messages.LogPartition, int]) -> tuple[Lag, ...]:

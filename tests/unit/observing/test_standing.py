@@ -89,5 +89,5 @@ def test_a_relay_tells_of_its_shard() -> None:
 )
 def test_under_one_supervisor_each_part_has_a_port_of_its_own(part: str, port: str | None) -> None:
     settings = config.load(_env_file=None, health_port=7000)
-    assert supervising.health_port(part, settings).get("ALLOCATION_HEALTH_PORT") == port
-    assert supervising.health_port(part, config.load(_env_file=None)) == {}
+    assert supervising.own_settings(part, settings).get("ALLOCATION_HEALTH_PORT") == port
+    assert supervising.own_settings(part, config.load(_env_file=None)) == {}

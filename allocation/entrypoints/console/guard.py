@@ -1,0 +1,101 @@
+"""Who may call, and what a browser may do with the answers.
+
+Guards that no other site can use the console through somebody's browser: a call must name an address that the
+console is reached by (a name that points here by DNS rebinding is none), and one that changes something must bring
+the token in a header, come from the page itself, and be JSON. The page runs no script but its own.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from allocation.entrypoints.http_api import answers
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MIN_TOKEN_LENGTH = 16
+
+_SAFE = frozenset({"GET", "HEAD"})
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_HEADERS = {
+    # No `unsafe-inline`, no other origin, and no way from a text to markup.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """Middleware that lets only such calls pass; `token` None: nothing can be changed. `host` is where it listens."""
+
+    def __init__(self, app: ASGIApp, *, host: str, token: str | None) -> None:
+        self._app = app
+        self._is_local = _is_local(host)
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, or say why not."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def protected_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        refused = self._refusal(scope["method"], Headers(scope=scope))
+        if refused is None:
+            await self._app(scope, receive, protected_send)
+        else:
+            await answers.problem(*refused)(scope, receive, protected_send)
+
+    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        if self._is_local and _name(host) not in _LOCAL:
+            return 421, f"{host!r} is no name of this machine; call the console by localhost"
+        if method in _SAFE:
+            return None
+        return self._of_change(host, headers)
+
+    def _of_change(self, host: str, headers: Headers) -> tuple[int, str] | None:
+        if self._token is None:
+            return 403, "this console only shows; start it with --token or ALLOCATION_CONSOLE_TOKEN to change things"
+        if headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            return 403, "the call comes from another site"
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return 403, f"the call comes from {origin!r}, which is another site"
+        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return 415, "send JSON, with Content-Type: application/json"
+        if not hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {self._token}".encode()):
+            return 401, "the token is missing or is another one"
+        return None
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

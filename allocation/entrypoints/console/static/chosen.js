@@ -1,0 +1,76 @@
+// A list of which some rows can be chosen, and something be done about them: dead letters and parked commands.
+
+import { $, count, el, table } from "./dom.js";
+import { get } from "./api.js";
+import { confirm, enable } from "./confirm.js";
+
+/** `load` fetches rows, `cells` shows one, `key` names one, `actions` by button: what is asked, and done. */
+export function chosenList({ form, into, what, path, parameters, rows, columns, cells, key, actions }) {
+  let chosen = new Set(), shown = [], isOpen = false, seen = null;
+  const output = $("output", form);
+  const buttons = [...form.querySelectorAll("[data-do]")].filter((one) => one.dataset.do in actions);
+
+  const update = () => enable(buttons, chosen.size);
+
+  function box(name, label, checked, onchange) {
+    const made = el("input", { type: "checkbox", "aria-label": label, onchange });
+    made.checked = checked;
+    return made;
+  }
+
+  function draw() {
+    const all = box("all", `Choose all ${what}s`, shown.length > 0 && chosen.size === shown.length, (event) => {
+      chosen = new Set(event.target.checked ? shown.map(key) : []);
+      draw();
+      $("thead input", into).focus();
+    });
+    const made = table([[all, ""], ...columns], shown.map((one) => [
+      box(key(one), `Choose ${what} ${key(one)}`, chosen.has(key(one)), (event) => {
+        event.target.checked ? chosen.add(key(one)) : chosen.delete(key(one));
+        update();
+      }), ...cells(one)]));
+    into.replaceChildren(shown.length ? made : el("p", { class: "note empty" }, "There are none."));
+    update();
+  }
+
+  async function load() {
+    try {
+      const found = await get(path, parameters());
+      shown = found[rows];
+      const keys = new Set(shown.map(key));
+      chosen = new Set([...chosen].filter((one) => keys.has(one)));
+      output.textContent = found.more ? `the oldest ${count(shown.length, what)}` : count(shown.length, what);
+      draw();
+    } catch (error) {
+      output.textContent = "";
+      into.replaceChildren(el("p", { class: "wrong empty" }, error.message));
+    }
+  }
+
+  for (const button of form.querySelectorAll("[data-do]")) {
+    button.addEventListener("click", () => {
+      if (button.dataset.do === "reload") { load(); return; }
+      const picked = shown.filter((one) => chosen.has(key(one)));
+      const { title, text, verb, run, items } = actions[button.dataset.do](picked);
+      confirm({ title, text, verb, items, run: async (why, who) => {
+        const done = await run(why, who);
+        chosen.clear();
+        await load();
+        output.textContent = done;
+      } });
+    });
+  }
+  document.addEventListener("unlocked", update);
+
+  return {
+    open() { isOpen = true; load(); },
+    close() { isOpen = false; },
+    load,
+    /** Load again when the live figures have changed. */
+    hear(now) {
+      const changed = seen !== null && seen !== now;
+      seen = now;
+      if (isOpen && changed) load();
+    },
+  };
+}

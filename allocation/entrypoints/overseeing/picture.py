@@ -1,0 +1,117 @@
+"""An overview as a picture in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich import box, console, panel, table, text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from allocation.service_layer.operations import status
+    from allocation.service_layer.operations.overview import flow
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+_CHART_WIDTH = 40
+_MAX_LAGS = 8
+
+# From the topics to the events: what each stage does, its rate, and what waits before the next one.
+_STAGES = (
+    ("commands", "arrived", "lag", "wait for a worker"),
+    ("worker", "handled", "parked", "parked"),
+    ("outbox", "written", "outbox", "rows wait for the relay"),
+    ("relay", "sent", None, ""),
+    ("events", "announced", None, ""),
+)
+
+
+def draw(overview: flow.Overview) -> console.Group:
+    """Return the picture."""
+    return console.Group(
+        _heading(overview), _flow(overview), _who(overview.status), _behind(overview.status), *_alarms(overview)
+    )
+
+
+def spark(values: Sequence[float | None], *, width: int = _CHART_WIDTH) -> str:
+    """Return a line of bars, the newest right; a gap where nothing is known."""
+    shown = values[-width:]
+    highest = max((value for value in shown if value is not None), default=0.0)
+    bars = "".join(_bar(value, highest) for value in shown)
+    return bars.rjust(width)
+
+
+def number(value: float | None) -> str:
+    """Return a number for people; a dash where it is not known."""
+    if value is None:
+        return "-"
+    return f"{value:,.1f}" if 0 < value < 10 and value % 1 else f"{value:,.0f}"  # noqa: PLR2004 - two digits are enough
+
+
+def _bar(value: float | None, highest: float) -> str:
+    if value is None:
+        return " "
+    if not value:
+        return _LEVELS[0]
+    return _LEVELS[min(int(value / highest * len(_LEVELS)), len(_LEVELS) - 1)]
+
+
+def _heading(overview: flow.Overview) -> text.Text:
+    line = text.Text("allocation", style="bold")
+    line.append(f"  {overview.seen.time:%Y-%m-%d %H:%M:%S} UTC  ", style="dim")
+    if overview.alarms:
+        return line.append(f"{len(overview.alarms)} wrong", style="bold red")
+    return line.append("all is well", style="green")
+
+
+def _flow(overview: flow.Overview) -> table.Table:
+    shown = table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("stage")
+    shown.add_column("per second", justify="right")
+    shown.add_column("the last seconds", style="cyan", no_wrap=True)
+    shown.add_column("waits", justify="right")
+    shown.add_column("")
+    for name, rate, level, what in _STAGES:
+        waits = None if level is None else overview.levels[level]
+        shown.add_row(
+            name,
+            number(overview.rates[rate]),
+            spark(overview.series[rate]),
+            "" if level is None else text.Text(number(waits), style="yellow" if waits else ""),
+            text.Text(what, style="dim"),
+        )
+    return shown
+
+
+def _who(found: status.Status) -> text.Text:
+    line = text.Text()
+    for member in found.kafka.members if found.kafka is not None else ():
+        line.append("worker ", style="bold").append(f"{member.name}, {member.partitions} partitions   ")
+    for name, owner in found.database.owners.items() if found.database is not None else ():
+        line.append(f"{name} ", style="bold").append(f"{owner}   ")
+    if found.kafka is not None:
+        letters = found.kafka.dead_letters
+        line.append("dead letters ", style="bold")
+        line.append(f"{letters.count:,}" if letters.is_exact else f"at most {letters.count:,}")
+    return line
+
+
+def _behind(found: status.Status) -> text.Text:
+    behind = sorted((one for one in found.lags if one.lag), key=lambda one: -one.lag)
+    line = text.Text()
+    if behind:
+        line.append("behind ", style="bold")
+    line.append("   ".join(f"{one.topic}/{one.partition} {one.lag:,}" for one in behind[:_MAX_LAGS]), style="yellow")
+    if len(behind) > _MAX_LAGS:
+        line.append(f"   and {len(behind) - _MAX_LAGS} more", style="dim")
+    return line
+
+
+def _alarms(overview: flow.Overview) -> list[panel.Panel]:
+    if not overview.alarms:
+        return []
+    lines = text.Text("\n").join(
+        text.Text(one.what, style="bold red").append(f"  {' '.join(one.text.split())}", style="not bold default")
+        for one in overview.alarms
+    )
+    return [panel.Panel(lines, title="wrong", border_style="red", title_align="left")]

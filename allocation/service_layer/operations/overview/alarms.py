@@ -1,0 +1,107 @@
+"""What is wrong, each with the name of the part, queue or partition that it is wrong with.
+
+Guards that a dead worker, a relay that stands still and a poisoned sku are named within five seconds of the
+figures showing them: nothing here waits for more than `STILL_S`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from allocation.service_layer.operations.overview import stillness
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
+
+    from allocation.service_layer.operations import status
+    from allocation.service_layer.operations.overview import figures
+
+# Longer than a micro-batch may take (2 s); with a second until it is seen, and one until it is shown, below five.
+STILL_S = 2.5
+_NAMED = 3  # partitions in a sentence
+
+
+class Alarm(NamedTuple):
+    """One thing that is wrong: which, and how."""
+
+    what: str
+    text: str
+
+
+class Watch:
+    """Tells what is wrong, given what was seen; remembers what has not moved."""
+
+    def __init__(self) -> None:
+        self._positions = stillness.Stillness()
+        self._passes = stillness.Stillness()
+
+    def look(self, seen: figures.Seen, found: status.Status) -> list[Alarm]:
+        """Return what is wrong now, that which explains the rest first."""
+        still = self._positions.look(_positions(found.lags), at_s=seen.at_s)
+        shards = seen.work.shards if seen.work is not None else ()
+        resting = self._passes.look(
+            (stillness.Watched(one.number, one.passes, bool(one.rows)) for one in shards), at_s=seen.at_s
+        )
+        return [
+            *(Alarm(name, text) for name, text in found.problems.items()),
+            *(Alarm(name, text) for name, text in seen.parts.items() if text),
+            *_workers(seen, found, still),
+            *_relays(seen.work, resting),
+            *_held_back(seen.work),
+        ]
+
+
+def _positions(lags: Sequence[status.Lag]) -> Iterator[stillness.Watched]:
+    for one in lags:
+        yield stillness.Watched((one.topic, one.partition), one.position, bool(one.lag))
+
+
+def _workers(seen: figures.Seen, found: status.Status, still: Mapping[Hashable, float]) -> Iterator[Alarm]:
+    if seen.members == ():
+        yield Alarm("worker", f"no worker is there; {_count(_lag(found.lags), 'command')} wait")
+    standing = [one for one in found.lags if still.get((one.topic, one.partition), 0.0) >= STILL_S]
+    if standing:
+        longest = max(still[one.topic, one.partition] for one in standing)
+        names = ", ".join(f"{one.topic}/{one.partition}" for one in standing[:_NAMED])
+        more = f" and {len(standing) - _NAMED} more" if len(standing) > _NAMED else ""
+        yield Alarm(
+            "worker",
+            f"nothing of {names}{more} was handled for {longest:.0f} s; {_count(_lag(standing), 'command')} wait: "
+            "the worker of it is dead, stopped or held up",
+        )
+
+
+def _relays(work: figures.Work | None, resting: Mapping[Hashable, float]) -> Iterator[Alarm]:
+    if work is None:
+        return
+    for shard in work.shards:
+        owner = work.database.owners.get(shard.owner)
+        waiting = _count(shard.rows, "row")
+        if owner is None:
+            yield Alarm(shard.owner, f"no relay is there; {waiting} wait in the outbox")
+        elif resting.get(shard.number, 0.0) >= STILL_S:
+            yield Alarm(
+                shard.owner,
+                f"{owner} is stuck: {waiting} wait in the outbox, the oldest for {shard.oldest_age_s or 0:.0f} s, "
+                "and no pass ends",
+            )
+
+
+def _held_back(work: figures.Work | None) -> Iterator[Alarm]:
+    if work is None:
+        return
+    for one in work.poisoned:
+        error = f"{one.error_class}: {one.error}" if one.error_class else one.error
+        yield Alarm(
+            one.queue, f"command {one.id} is poisoned ({error}); {_count(one.behind, 'command')} wait behind it"
+        )
+    if work.database.quarantined.rows:
+        yield Alarm("outbox", f"Kafka refused {_count(work.database.quarantined.rows, 'row')}; see `allocation outbox`")
+
+
+def _lag(lags: Sequence[status.Lag]) -> int:
+    return sum(one.lag for one in lags)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
