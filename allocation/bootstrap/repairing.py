@@ -6,9 +6,17 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from allocation.adapters.kafka import dead_letter_log
+from allocation.adapters.kafka import dead_letter_log, journal_log
 from allocation.adapters.kafka import topics as kafka_topics
-from allocation.adapters.postgres import audit_rows, decisions, operator_work, parked_room, quarantined, schema
+from allocation.adapters.postgres import (
+    audit_rows,
+    decisions,
+    operator_work,
+    parked_room,
+    quarantined,
+    restoring,
+    schema,
+)
 from allocation.service_layer import envelopes
 from allocation.service_layer.operations import dead_letter_desk, parked, tailing
 
@@ -32,10 +40,29 @@ def bound_database(settings: config.Settings) -> Iterator[sqlalchemy.Engine]:
 
 
 @contextlib.contextmanager
+def current_database(settings: config.Settings) -> Iterator[sqlalchemy.Engine]:
+    """Open the database to write what goes into its journal.
+
+    Raises `NotInitialised` also when it is older than its topics: after that they could not be brought together.
+    """
+    with bound_database(settings) as engine:
+        currency(settings, engine).check()
+        yield engine
+
+
+def currency(settings: config.Settings, engine: sqlalchemy.Engine) -> restoring.Currency:
+    """Return what tells whether the database is as new as its topics."""
+    journal = journal_log.JournalLog(
+        connections.kafka_clients(settings), topic=connections.topic_names(settings).journal
+    )
+    return restoring.Currency(engine, last_number=journal.last_number)
+
+
+@contextlib.contextmanager
 def dead_letters(settings: config.Settings) -> Iterator[dead_letter_desk.DeadLetterDesk]:
     """Open what finds dead letters and decides on them."""
     names = connections.topic_names(settings)
-    with bound_database(settings) as engine:
+    with current_database(settings) as engine:
         yield dead_letter_desk.DeadLetterDesk(
             log=dead_letter_log.DeadLetterLog(connections.kafka_clients(settings), topic=names.dead_letter),
             decisions=decisions.PostgresDecisions(engine),
@@ -55,7 +82,7 @@ def decoder(settings: config.Settings) -> Iterator[tailing.Decoder]:
 def parked_commands(settings: config.Settings) -> Iterator[parked.ParkedCommands]:
     """Open what releases and discards parked commands, with the worker's handlers."""
     names = connections.topic_names(settings)
-    with bound_database(settings) as engine, connections.serde(settings, engine) as avro_serde:
+    with current_database(settings) as engine, connections.serde(settings, engine) as avro_serde:
         yield parked.ParkedCommands(
             room=parked_room.PostgresParkedRoom(engine),
             begin=lambda: operator_work.PostgresOperatorUnitOfWork(engine, journal_topic=names.journal),

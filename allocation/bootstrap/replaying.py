@@ -55,7 +55,7 @@ class _Parts:
 
 @contextlib.contextmanager
 def _parts(settings: config.Settings) -> Iterator[_Parts]:
-    with repairing.bound_database(settings) as engine:
+    with repairing.current_database(settings) as engine:
         yield _Parts(settings, engine)
 
 

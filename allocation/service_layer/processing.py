@@ -41,6 +41,10 @@ class LogDiverged(Exception):
         self.partition = partition
 
 
+class GoneBack(ports.DependencyDown):
+    """The database has lost what was committed to it; whoever goes on reads the logs from its positions again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What one unit of work did: messages by what became of them, and events published."""
@@ -125,7 +129,9 @@ class Processor:
     def pass_over(self, end: messages.LogEnd) -> None:
         """Move a position to the end of its log, over what is no record (markers of transactions)."""
         with self._begin() as uow:
-            position = uow.positions([end.log]).get(end.log)
+            positions = uow.positions([end.log])
+            self._check_has_not_gone_back({end.log: end}, positions)
+            position = positions.get(end.log)
             if position is None and end.after < end.next_offset:
                 new = unit_of_work.Position(end.topic, end.next_offset, 0, -1, b"")
             elif position is not None and end.after <= position.next_offset < end.next_offset:
@@ -134,6 +140,11 @@ class Processor:
                 return
             uow.advance(end.log, expected=position, new=new)
             uow.commit()
+        self._reached[end.log] = end.next_offset
+
+    def forget(self, log: messages.LogPartition) -> None:
+        """Take the stored position of a log as it is: that is where it is read from again."""
+        self._reached.pop(log, None)
 
     def _in_order(
         self,
@@ -143,8 +154,9 @@ class Processor:
         failed: Failed,
     ) -> Report:
         with self._begin() as uow:
-            positions = uow.positions(_last_of_each(records).keys())
-            self._check_has_not_gone_back(positions)
+            last = _last_of_each(records)
+            positions = uow.positions(last.keys())
+            self._check_has_not_gone_back(last, positions)
             fresh = [record for record in records if _is_fresh(record, positions.get(_log_of(record)))]
             repeated = len(records) - len(fresh)
             if not fresh:
@@ -162,18 +174,19 @@ class Processor:
         self._reached.update({log: record.offset + 1 for log, record in _last_of_each(fresh).items()})
         return Report(outcomes=batch.counts, events=batch.events, repeated=repeated)
 
-    def _check_has_not_gone_back(self, positions: Mapping[messages.LogPartition, unit_of_work.Position]) -> None:
-        """Raise `DependencyDown` on a database that has lost what was committed: the log would be gone on with too far.
-
-        A position without a last record was decided on by an operator.
-        """
-        for log, position in positions.items():
+    def _check_has_not_gone_back(
+        self,
+        logs: Mapping[messages.LogPartition, messages.Record | messages.LogEnd],
+        positions: Mapping[messages.LogPartition, unit_of_work.Position],
+    ) -> None:
+        """Raise `GoneBack` on a database that has lost what was committed: the log would be gone on with too far."""
+        for log, known in logs.items():
             reached = self._reached.get(log, 0)
-            if position.next_offset < reached and position.last_offset >= 0:
-                raise ports.DependencyDown(
-                    f"the database is older than it was: it had handled {position.topic}/{log.partition} up to offset "
-                    f"{reached}, and now up to {position.next_offset}. Stop everything, then run `allocation replay "
-                    "restore`"
+            next_offset = positions[log].next_offset if log in positions else 0
+            if next_offset < reached:
+                raise GoneBack(
+                    f"the database is older than it was: it had handled {known.topic}/{log.partition} up to offset "
+                    f"{reached}, and now up to {next_offset}"
                 )
 
     def _batch(self, uow: unit_of_work.MessageUnitOfWork, failed: Failed = _NONE) -> settling.MicroBatch:

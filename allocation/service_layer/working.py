@@ -1,7 +1,8 @@
 """The worker: takes micro-batches from the group's consumer, has them processed, and goes on.
 
 Guards that offsets are committed only after the database has, and that a dead dependency pauses the
-work: the worker keeps its partitions, waits, and goes on by itself.
+work: the worker keeps its partitions, waits, and goes on by itself. After the database was lost it writes
+nothing before it has seen that the one which answers now is no older state of it.
 """
 
 from __future__ import annotations
@@ -59,6 +60,16 @@ class Consumer(Protocol):
         """Commit the group's offsets, without waiting."""
 
 
+class Currency(Protocol):
+    """Whether the database is as new as its topics: one that answers again may be an older state of it."""
+
+    is_doubtful: bool
+    """A connection was lost since it was checked; costs nothing."""
+
+    def check(self) -> None:
+        """Look, and doubt no more; raises `Retryable`, and what no worker goes on with when it is older."""
+
+
 class Worker:
     """Runs in one thread until told to stop."""
 
@@ -69,6 +80,7 @@ class Worker:
         processor: processing.Processor,
         policy: failure_policy.FailurePolicy,
         grace: grace.Grace,
+        currency: Currency,
         brakes: brakes.Brakes,
         batch_size: brakes.BatchSize,
         signals: signals.Signals = signals.SILENT,
@@ -77,6 +89,7 @@ class Worker:
         self._processor = processor
         self._policy = policy
         self._grace = grace
+        self._currency = currency
         self._brakes = brakes
         self._batch_size = batch_size
         self._signals = signals
@@ -86,9 +99,11 @@ class Worker:
         self._ends: deque[messages.LogEnd] = deque()
 
     def run(self, stopping: threading.Event) -> None:
-        """Work until the event is set; the batch in hand is finished first."""
+        """Work until the event is set; the batch in hand is finished first. Raises what `Currency.check` does."""
         while not stopping.is_set():
             try:
+                if self._currency.is_doubtful:
+                    self._begin_anew()
                 has_kept_house = self._keep_house()
                 self._take_on(stopping)
                 self._failures = 0
@@ -97,6 +112,12 @@ class Worker:
             except ports.Retryable as error:
                 self._back_off(error)
 
+    def _begin_anew(self) -> None:
+        """Go on from where the database is now, which may not be where it was; nothing else is done before."""
+        self._currency.check()
+        self._ends.clear()
+        self._consumer.place_again()
+
     def _take_on(self, stopping: threading.Event) -> None:
         if self._is_braked():
             self._consumer.keep_alive(POLL_TIMEOUT_S)
@@ -104,13 +125,13 @@ class Worker:
             self._handle(records, stopping)
 
     def _handle(self, records: Sequence[messages.Record], stopping: threading.Event) -> None:
-        """Process until it is done, or the records are no longer ours, or the process is to stop.
+        """Process until it is done, or the records are no longer ours, or the process is to stop, or there is doubt.
 
         What fails is tried again with fewer records: it may have been more than the database allows one transaction.
         """
         rebalances = self._consumer.rebalances
         conflicts = 0
-        while records and not stopping.is_set():
+        while records and not stopping.is_set() and not self._currency.is_doubtful:
             started = time.monotonic()
             batch = records[: self._batch_size.records]
             try:
@@ -121,6 +142,8 @@ class Worker:
             except ports.Retryable as error:
                 conflicts += not isinstance(error, ports.DependencyDown)
                 self._batch_size.failed()
+                if self._currency.is_doubtful or isinstance(error, processing.GoneBack):
+                    raise
                 self._back_off(error)
                 if self._consumer.rebalances != rebalances:
                     self._consumer.place_again()
@@ -194,6 +217,8 @@ class Worker:
         self._signals.says("partitions", aside or None, state=held)
 
     def _back_off(self, error: ports.Retryable) -> None:
+        if isinstance(error, processing.GoneBack):
+            self._currency.is_doubtful = True
         self._signals.says("work", str(error))
         self._signals.retries(is_outage=isinstance(error, ports.DependencyDown))
         if self._failures == 0 or isinstance(error, ports.DependencyDown):

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 
 import allocation
-from allocation.adapters.postgres import engine, notifications, schema, waiting_room
+from allocation.adapters.postgres import engine, notifications, restoring, schema, waiting_room
 from allocation.adapters.postgres import unit_of_work as postgres
 from allocation.service_layer import messages, ports, unit_of_work
 from tests import builders, databases, installations, waiting
@@ -64,12 +64,16 @@ def kill_connections(database: sqlalchemy.Engine) -> None:
 def test_a_connection_that_breaks_is_an_outage_and_the_next_one_works(
     database: sqlalchemy.Engine, installation: installations.PostgresInstallation, when: str
 ) -> None:
+    currency = restoring.Currency(database, last_number=lambda: None)
+    currency.check()
     with installation.begin() as uow:
         if when == "before the commit":
             claim(uow)
+        assert not currency.is_doubtful
         kill_connections(database)
         with pytest.raises(ports.DependencyDown, match="the database does not answer"):
             claim(uow) if when == "before the first statement" else uow.commit()
+    assert currency.is_doubtful
     with installation.begin() as uow:
         claim(uow)
         uow.commit()

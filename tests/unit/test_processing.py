@@ -110,9 +110,35 @@ def test_nothing_is_handled_on_a_database_that_has_forgotten_what_it_had_done(
     back_up = copy.deepcopy(database.state)
     processor.process([a_record(LINE, 1), a_record(LINE, 2)])
     database.state = back_up
-    with pytest.raises(ports.DependencyDown, match=r"allocate/0 up to offset 3, and now up to 1.*`allocation replay"):
+    with pytest.raises(processing.GoneBack, match=r"allocate/0 up to offset 3, and now up to 1"):
         processor.process([a_record(LINE, 3)])
+    with pytest.raises(processing.GoneBack):
+        processor.pass_over(end(after=3, next_offset=4))
     assert position(database) == 1
+
+
+@pytest.mark.parametrize("has_position", [True, False])
+def test_nor_on_one_that_has_handled_nothing_of_a_log_yet(
+    database: fakes.FakeDatabase, processor: processing.Processor, *, has_position: bool
+) -> None:
+    """`init` writes positions without a last record; partitions that were added later have none."""
+    if has_position:
+        database.state.positions[LOG] = unit_of_work.Position("allocate", 0, 0, -1, b"")
+    back_up = copy.deepcopy(database.state)
+    processor.process([a_record(LINE, 0)])
+    processor.pass_over(end(after=1, next_offset=2))
+    database.state = back_up
+    with pytest.raises(processing.GoneBack, match=r"allocate/0 up to offset 2, and now up to 0"):
+        processor.process([a_record(LINE, 2)])
+
+
+def test_a_position_that_was_read_from_again_may_have_gone_back(
+    database: fakes.FakeDatabase, processor: processing.Processor
+) -> None:
+    processor.process([a_record(LINE, 7)])
+    database.state.positions[LOG] = unit_of_work.Position("allocate", 0, 0, -1, b"")
+    processor.forget(LOG)
+    assert processor.process([a_record(LINE, 0)]).repeated == 0
 
 
 def test_a_topic_made_anew_has_a_position_of_its_own(

@@ -47,6 +47,7 @@ class FakeConsumer:
         self.held: tuple[str, ...] = ()
         self.problems: dict[str, str] = {}
         self.on_pause: Callable[[], None] = lambda: None
+        self.on_placed: Callable[[], None] = lambda: None
 
     def poll(self, max_records: int, *, timeout_s: float) -> Sequence[messages.Record]:  # noqa: ARG002
         self.sizes.append(max_records)
@@ -64,6 +65,7 @@ class FakeConsumer:
 
     def place_again(self) -> None:
         self.placed_again += 1
+        self.on_placed()
 
     def set_aside(self, topic: str, partition: int, problem: str) -> None:  # noqa: ARG002
         self.aside.append((topic, partition))
@@ -79,12 +81,29 @@ class FakeConsumer:
         self.committed.extend(record.offset for record in records)
 
 
+class FakeCurrency:
+    """`finds` is raised by the next checks; notes what was committed by then."""
+
+    def __init__(self, database: fakes.FakeDatabase) -> None:
+        self._database = database
+        self.is_doubtful = False
+        self.finds: list[Exception] = []
+        self.checked_after: list[int] = []
+
+    def check(self) -> None:
+        self.checked_after.append(self._database.commits)
+        if self.finds:
+            raise self.finds.pop(0)
+        self.is_doubtful = False
+
+
 class Scene:
     def __init__(self) -> None:
         self.stopping = threading.Event()
         self.consumer = FakeConsumer(self.stopping)
         self.database = fakes.FakeDatabase()
         self.processor = installations.a_processor(self.database.begin)
+        self.currency = FakeCurrency(self.database)
         self.outbox_rows = 0
         self.standing = signals.Standing()
         self.ends_known: dict[messages.LogPartition, int] = {}
@@ -100,6 +119,7 @@ class Scene:
                 processor=self.processor,
                 policy=failure_policy.FailurePolicy(self.processor, max_retries=0),
             ),
+            currency=self.currency,
             brakes=brakes.Brakes(
                 circuit=brakes.Circuit(limit=0.5),
                 outbox_limit=10,
@@ -165,6 +185,33 @@ def test_an_outage_of_any_length_is_waited_out(scene: Scene) -> None:
     assert len(scene.consumer.pauses) == 2000
     assert min(scene.consumer.pauses[10:]) >= 2.5
     assert max(scene.consumer.pauses) <= 5
+
+
+def test_after_a_lost_connection_nothing_is_written_before_the_database_is_known_to_be_no_older(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.database.failures = [ports.DependencyDown("the connection is lost")]
+    scene.consumer.on_pause = lambda: setattr(scene.currency, "is_doubtful", True)
+    scene.currency.finds = [ports.DependencyDown("no database"), RuntimeError("it is older")]
+    with pytest.raises(RuntimeError, match="it is older"):
+        scene.run()
+    assert scene.currency.checked_after == [0, 0]
+    assert scene.database.commits == 0
+
+
+def test_a_database_that_has_gone_back_is_gone_on_with_from_its_positions_if_its_topics_are_no_newer(
+    scene: Scene,
+) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.run()
+    scene.stopping.clear()
+    scene.database.state.positions.clear()
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    log = messages.LogPartition("id of create_batch", 0)
+    scene.consumer.ends = [messages.LogEnd("create_batch", log, 1, 2)]
+    scene.consumer.on_placed = lambda: scene.processor.forget(log)
+    scene.run()
+    assert (scene.currency.checked_after, scene.consumer.placed_again) == ([1], 1)
+    assert scene.database.state.positions[log].next_offset == 1
 
 
 def test_after_an_outage_pauses_are_short_again(scene: Scene) -> None:

@@ -49,10 +49,11 @@ Key = topics.TopicPartition
 class GroupConsumer:
     """Reads the command topics as a member of the group; used by one thread.
 
-    `give_up` tells, while an assignment waits for a dead dependency, that the process is to stop.
+    `give_up` tells, while an assignment waits for a dead dependency, that the process is to stop. `on_placed` hears
+    of each log that is read from its stored position now.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a member of a group needs
         self,
         config: clients.ClientConfig,
         *,
@@ -63,9 +64,11 @@ class GroupConsumer:
         protocol: str,
         session_timeout_ms: int,
         give_up: Callable[[], bool],
+        on_placed: Callable[[messages.LogPartition], None] = lambda _log: None,
     ) -> None:
         self._places = places
         self._give_up = give_up
+        self._on_placed = on_placed
         self._topic_ids: dict[str, str] = {}
         self._expected: dict[Key, int] = {}
         self._to_recognise: set[Key] = set()
@@ -293,6 +296,7 @@ class GroupConsumer:
             return
         self._topic_ids[key.topic] = where.topic_id
         self._expected[key] = where.offset
+        self._on_placed(messages.LogPartition(where.topic_id, key.partition))
         if where.recognise:
             self._to_recognise.add(key)
         if where.after:

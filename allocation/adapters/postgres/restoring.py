@@ -11,7 +11,7 @@ from allocation.adapters.postgres import audit_rows, engine, headers, occupancy,
 from allocation.service_layer.operations.replay import restoring
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from allocation.service_layer.operations import audit
     from allocation.service_layer.operations.replay import journal_order
@@ -58,6 +58,24 @@ class RestoredDatabase(rebuilding.PostgresTarget):
         with engine.translated_errors(), self._database.begin() as connection:
             connection.execute(change)
             audit_rows.write(connection.connection.cursor(), [entry])
+
+
+class Currency:
+    """See `working.Currency`; looks at the number of the journal's last row on its topic."""
+
+    def __init__(self, database: sqlalchemy.Engine, *, last_number: Callable[[], int | None]) -> None:
+        self._database = database
+        self._last_number = last_number
+        self.is_doubtful = True
+        sqlalchemy.event.listen(database, "invalidate", self._doubt)
+
+    def check(self) -> None:
+        """Doubt no more; raises `NotInitialised` when the topics are ahead, `DependencyDown`."""
+        check_is_current(self._database, last_number=self._last_number())
+        self.is_doubtful = False
+
+    def _doubt(self, *_about: object) -> None:
+        self.is_doubtful = True
 
 
 def check_is_current(database: sqlalchemy.Engine, *, last_number: int | None) -> None:
