@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 # Nobody may begin to work on the old tables while the new ones take their place.
 _LOCK = "LOCK TABLE positions, outbox, journal, instance, relay_shards, leases IN ACCESS EXCLUSIVE MODE"
 _UNSENT = "SELECT count(*), count(quarantined) FROM outbox"
-_NEWER = """
-SELECT count(*) FROM journal AS live WHERE number > (SELECT coalesce(max(number), 0) FROM {new}.journal)
+# Numbers commit out of order: the highest says nothing of those below it.
+_LACKING = """
+SELECT count(*) FROM journal AS live WHERE NOT EXISTS (SELECT FROM {new}.journal AS n WHERE n.number = live.number)
 """
 _LIVE = "SELECT current_schema()"
 _OLD = "SELECT 'allocation_' || to_char(clock_timestamp(), 'YYYYMMDD_HH24MISS')"
@@ -36,9 +37,9 @@ _COPIED = (
     tables.audit,
     tables.dead_letter_decisions,
     tables.bridge_positions,
-    tables.releases,
 )
-_REPLACED = (tables.instance, tables.relay_shards)
+# A rebuild may leave rows in these.
+_REPLACED = (tables.instance, tables.relay_shards, tables.releases)
 # The live database may have passed over the ends of transactions, which no row of the journal tells.
 _POSITIONS = """
 INSERT INTO {new}.positions AS p SELECT * FROM positions
@@ -104,11 +105,11 @@ def _check(cursor: Any, new: str) -> None:
             f"{unsent} messages in the outbox are not sent yet, {quarantined} of them quarantined; let the relay send "
             "them (`allocation outbox list` shows what Kafka refused)"
         )
-    cursor.execute(_NEWER.format(new=new))
-    (newer,) = cursor.fetchone()
-    if newer:
+    cursor.execute(_LACKING.format(new=new))
+    (lacking,) = cursor.fetchone()
+    if lacking:
         raise ports.CannotReplay(
-            f"the live database has done what {new} has not ({newer} rows of its journal); let it catch up with "
+            f"the live database has done what {new} has not ({lacking} rows of its journal); let it catch up with "
             f"`allocation replay rebuild --into {new}`"
         )
 

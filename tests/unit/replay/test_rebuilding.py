@@ -124,6 +124,13 @@ def test_rows_older_than_what_was_pruned_are_not_done_again() -> None:
     assert journal_order.lacking(found, journal_order.Known(()), until=builders.NOW) == [rows[1], rows[2]]
 
 
+def test_up_to_a_time_no_row_is_done_without_those_before_it() -> None:
+    rows = {number: a_row(number) for number in (1, 2, 3)}
+    found = rows | {2: rows[2]._replace(handled_at=builders.NOW.replace(year=2031))}
+    assert journal_order.lacking(found, journal_order.Known(()), until=builders.NOW) == [rows[1]]
+    assert journal_order.lacking(found, journal_order.Known({2}), until=builders.NOW) == [rows[1]]
+
+
 @pytest.mark.parametrize(
     "value", [None, b"", b"{}", b'{"number": 1, "handled_at": "now", "version": "1", "entries": []}']
 )

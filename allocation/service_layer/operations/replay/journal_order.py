@@ -7,6 +7,7 @@ rows that concern nothing in common may be done in any order.
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -63,13 +64,17 @@ class Known(NamedTuple):
 
 
 def lacking(found: Mapping[int, Row], known: Known, *, until: datetime | None = None) -> list[Row]:
-    """Return the rows that a database lacks, in the order of their numbers, up to a time."""
+    """Return the rows that a database lacks, in the order of their numbers, up to the first one after a time.
+
+    Times are not in that order, and no row may be done without those before it.
+    """
+    in_time = itertools.takewhile(
+        lambda row: until is None or row.handled_at <= until, (found[number] for number in sorted(found))
+    )
     return [
         row
-        for number, row in sorted(found.items())
-        if number not in known.numbers
-        and (known.pruned_before is None or row.handled_at >= known.pruned_before)
-        and (until is None or row.handled_at <= until)
+        for row in in_time
+        if row.number not in known.numbers and (known.pruned_before is None or row.handled_at >= known.pruned_before)
     ]
 
 
