@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from allocation.bootstrap.connections import database, kafka_clients, serde, topic_names
     from allocation.bootstrap.contracting import register_schemas, schema_breaches, schema_contracts
     from allocation.bootstrap.describing import asyncapi
-    from allocation.bootstrap.handling import message_bus, worker
+    from allocation.bootstrap.handling import worker
     from allocation.bootstrap.initialising import initialise
     from allocation.bootstrap.maintaining import maintenance, maintenance_turn
-    from allocation.bootstrap.observing import Observation, observation
+    from allocation.bootstrap.observing import observation
     from allocation.bootstrap.operating import command_sender, history, inspection, tail, verification
     from allocation.bootstrap.overseeing import Oversight, oversight
     from allocation.bootstrap.rebuilding import compare_rebuilt, promote_rebuilt, rebuilder
@@ -32,11 +32,9 @@ if TYPE_CHECKING:
         skipper,
     )
     from allocation.bootstrap.restoring import restorer
-    from allocation.bootstrap.serving import Api, api
+    from allocation.bootstrap.serving import api
 
 _HOMES = {
-    "Api": "serving",
-    "Observation": "observing",
     "Oversight": "overseeing",
     "api": "serving",
     "asyncapi": "describing",
@@ -56,7 +54,6 @@ _HOMES = {
     "kafka_clients": "connections",
     "maintenance": "maintaining",
     "maintenance_turn": "maintaining",
-    "message_bus": "handling",
     "observation": "observing",
     "oversight": "overseeing",
     "parked_commands": "repairing",
@@ -82,8 +79,6 @@ _HOMES = {
 }
 
 __all__ = [
-    "Api",
-    "Observation",
     "Oversight",
     "api",
     "asyncapi",
@@ -103,7 +98,6 @@ __all__ = [
     "kafka_clients",
     "maintenance",
     "maintenance_turn",
-    "message_bus",
     "observation",
     "oversight",
     "parked_commands",

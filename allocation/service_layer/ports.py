@@ -24,6 +24,22 @@ class DependencyDown(Retryable):
     """A service that we need does not answer; work pauses until it does."""
 
 
+class Coordinates(Protocol):
+    """Where a message lies in Kafka."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name, prefix included."""
+
+    @property
+    def partition(self) -> int:
+        """From 0."""
+
+    @property
+    def offset(self) -> int:
+        """Of this message."""
+
+
 class UnreadableValue(Exception):
     """Bytes that hold no record of the expected kind; `reason` is a stable word."""
 

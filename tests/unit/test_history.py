@@ -9,7 +9,7 @@ import pytest
 from allocation.domain import commands
 from allocation.service_layer import external_events, messages
 from allocation.service_layer.operations import history, history_making, history_sources
-from allocation.service_layer.operations.verify import events
+from allocation.service_layer.operations.verify import events, snapshot
 from tests.unit.verify import world as worlds
 
 HOUR = timedelta(hours=1)
@@ -60,7 +60,7 @@ def test_each_step_names_its_command_in_the_order_of_handling(world: worlds.Worl
 
 def test_the_state_is_that_of_the_time_that_is_asked_for(world: worlds.World) -> None:
     found = tell(world, "sku", "CHAIR")
-    line = history.Line(*worlds.A)
+    line = snapshot.Line(*worlds.A)
     before, after = found.state(until=worlds.TIME), found.state()
     assert (before.placed, after.placed) == ({line: "early"}, {line: "late"})
     assert [(one.purchased, one.allocated) for one in before.batches.values()] == [(10, 3), (4, 0)]
@@ -80,7 +80,7 @@ def test_what_changed_nothing_is_told_as_such(world: worlds.World) -> None:
     assert (words["again"], words["bad"]) == ("no change", "refused")
     assert [step.what for step in found.everything].count("duplicate") == 1
     assert [step.what for step in tell(world, "order", "o8").steps()] == ["pending"]
-    assert found.state().placed[history.Line(*worlds.A)] == "late"
+    assert found.state().placed[snapshot.Line(*worlds.A)] == "late"
     assert [one.purchased for one in found.state().batches.values()] == [2, 4]
 
 
@@ -88,7 +88,7 @@ def test_a_line_that_found_no_room_anywhere_says_so(world: worlds.World) -> None
     world.changed("late", 1, [(worlds.A, None)])
     found = tell(world, "order", "o1")
     assert told(found)[-2:] == ["deallocated late by c6 no other batch has room", "out of stock None by c6"]
-    assert found.state().unplaced == {history.Line(*worlds.A): "out of stock"}
+    assert found.state().unplaced == {snapshot.Line(*worlds.A): "out of stock"}
 
 
 def test_events_without_their_command_and_strange_ones_are_told_as_far_as_they_go(world: worlds.World) -> None:
@@ -116,7 +116,7 @@ def test_of_an_order_the_lines_of_one_sku_may_be_asked_for(world: worlds.World) 
     assert len(tell(world, "order", "o1").steps()) == 4
     lamp = tell(world, "order", "o1", "LAMP")
     assert [step.batchref for step in lamp.steps()] == ["other"]
-    assert [*lamp.state().placed] == [history.Line("o1", "LAMP", 1)]
+    assert [*lamp.state().placed] == [snapshot.Line("o1", "LAMP", 1)]
 
 
 def test_nothing_is_known_of_what_no_command_names(world: worlds.World) -> None:

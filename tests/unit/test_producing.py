@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from allocation.adapters.avro import serde as avro
-from allocation.service_layer import envelopes, messages, topics
+from allocation.service_layer import envelopes, messages, ports, topics
 from allocation.service_layer.operations import producing
 from tests import builders
 
@@ -42,7 +42,7 @@ class Producer:
         return At(message.topic, 0, len(self.sent) - 1)
 
     def send_all(
-        self, outgoing: Iterable[messages.OutboxMessage], *, on_delivery: Callable[[producing.Coordinates], None]
+        self, outgoing: Iterable[messages.OutboxMessage], *, on_delivery: Callable[[ports.Coordinates], None]
     ) -> int:
         for message in outgoing:
             on_delivery(self.send(message, timeout_s=1))
@@ -153,7 +153,7 @@ def test_what_its_schema_cannot_hold_is_refused_by_name(sender: producing.Sender
 
 def test_lines_are_sent_in_their_order_and_empty_ones_are_skipped(sender: producing.Sender, producer: Producer) -> None:
     lines = [a_line(CREATE_BATCH), b"\n", a_line(ALLOCATE), b"  \n", a_line(CHANGE)]
-    acknowledged: list[producing.Coordinates] = []
+    acknowledged: list[ports.Coordinates] = []
     assert sender.send_lines(lines, on_unsendable=never, on_delivery=acknowledged.append) == 3
     assert [message.topic for message in producer.sent] == [at.topic for at in acknowledged]
     assert [at.topic for at in acknowledged] == ["shop.create_batch", "shop.allocate", "shop.change_batch_quantity"]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from allocation.service_layer.operations import history
+    from allocation.service_layer.operations.verify import snapshot
 
 _BAR_WIDTH = 24
 _COLUMNS = 48  # moments in a picture; with more steps each stands for several
@@ -99,7 +100,7 @@ def _sign(word: str | None) -> str:
     return "·" if word is None else _SIGNS.get(word, "…")
 
 
-def _short(line: history.Line) -> str:
+def _short(line: snapshot.Line) -> str:
     return f"{line.qty:,} of {line.sku}"
 
 

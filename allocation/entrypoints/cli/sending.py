@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from allocation.service_layer import ports
     from allocation.service_layer.operations import producing
 
 _REDRAW_S = 0.1
@@ -56,7 +57,7 @@ class _Tally:
     def begin(self) -> None:
         self.began_at = time.monotonic()
 
-    def count(self, _at: producing.Coordinates) -> None:
+    def count(self, _at: ports.Coordinates) -> None:
         self.sent += 1
 
     def note(self, number: int, error: producing.Unsendable) -> bool:

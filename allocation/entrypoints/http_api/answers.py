@@ -18,7 +18,7 @@ from allocation.entrypoints.http_api import submitting
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from allocation.entrypoints.http_api import parts
+    from allocation.service_layer import ports
 
 # A refusal's stable word decides the status; 409 for those that only the state of things explains.
 _STATUS_BY_REASON: Mapping[str | None, int] = {"invalid_sku": 400, "unknown_batch": 404, "invalid": 422}
@@ -104,7 +104,7 @@ def _settled(command: commands.Command, outcome: views.CommandOutcome) -> respon
     return responses.PlainTextResponse("OK", 201)
 
 
-def _accepted(commandid: str, at: parts.Coordinates) -> Accepted:
+def _accepted(commandid: str, at: ports.Coordinates) -> Accepted:
     return Accepted(commandid=commandid, topic=at.topic, partition=at.partition, offset=at.offset)
 
 

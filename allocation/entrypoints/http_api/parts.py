@@ -13,32 +13,16 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from allocation.service_layer import envelopes, messages
+    from allocation.service_layer import envelopes, messages, ports
 
 # The `ce_source` of the commands that come in here; with an id it is the identity of a command.
 SOURCE = "allocation/http"
 
 
-class Coordinates(Protocol):
-    """Where a message lies in Kafka."""
-
-    @property
-    def topic(self) -> str:
-        """The topic's name, prefix included."""
-
-    @property
-    def partition(self) -> int:
-        """From 0."""
-
-    @property
-    def offset(self) -> int:
-        """Of this message."""
-
-
 class CommandLog(Protocol):
     """The command topics in Kafka; threads may share it."""
 
-    def send(self, message: messages.OutboxMessage, *, timeout_s: float) -> Coordinates:
+    def send(self, message: messages.OutboxMessage, *, timeout_s: float) -> ports.Coordinates:
         """Block until all replicas have the message; raises `DependencyDown` when it took longer than `timeout_s`.
 
         After an error the message may still be taken; sending it again with the same id is safe.

@@ -40,7 +40,7 @@ class Pending:
     """Kafka has it, and it will be handled: it lies at `at`."""
 
     commandid: str
-    at: parts.Coordinates
+    at: ports.Coordinates
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +118,10 @@ class Submitter:
             return None
         return found.get(commandid)
 
-    async def _send(self, message: messages.OutboxMessage, deadline: float) -> parts.Coordinates:
+    async def _send(self, message: messages.OutboxMessage, deadline: float) -> ports.Coordinates:
         loop = asyncio.get_running_loop()
 
-        def send() -> parts.Coordinates:
+        def send() -> ports.Coordinates:
             remaining_s = deadline - loop.time()
             if remaining_s <= 0:
                 raise ports.DependencyDown("too many calls wait for it; this one was not sent")

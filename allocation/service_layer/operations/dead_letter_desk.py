@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-import stamina
-
 from allocation.service_layer.operations import audit, conflicts, dead_letters
 
 if TYPE_CHECKING:
@@ -156,7 +154,7 @@ class DeadLetterDesk:
         old = [letter.place for letter in letters if letter.place not in new]
         return self._decisions.of(letters[0].record.topic_id, old) if old else {}
 
-    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @conflicts.retried(attempts=_ATTEMPTS)
     def _commit(
         self,
         letters: Sequence[dead_letters.DeadLetter],

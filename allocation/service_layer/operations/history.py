@@ -13,19 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date, datetime
 
+    from allocation.service_layer.operations.verify import snapshot
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-
-
-class Line(NamedTuple):
-    """An order line."""
-
-    orderid: str
-    sku: str
-    qty: int
-
-    def __str__(self) -> str:
-        return f"order {self.orderid}, {self.qty} of {self.sku}"
 
 
 class Cause(NamedTuple):
@@ -68,7 +59,7 @@ class Step:
     what: str
     cause: Cause
     sku: str
-    line: Line | None = None
+    line: snapshot.Line | None = None
     batchref: str | None = None
     qty: int | None = None
     eta: date | None = None
@@ -97,8 +88,8 @@ class State:
     """How things stand at one moment; a line's fate is a batch reference in `placed`, else a word in `unplaced`."""
 
     batches: dict[str, Stock] = field(default_factory=dict)
-    placed: dict[Line, str] = field(default_factory=dict)
-    unplaced: dict[Line, str] = field(default_factory=dict)
+    placed: dict[snapshot.Line, str] = field(default_factory=dict)
+    unplaced: dict[snapshot.Line, str] = field(default_factory=dict)
 
     def copy(self) -> State:
         """Return a state that later steps do not change."""
@@ -114,7 +105,7 @@ class State:
         elif step.line is not None:
             self._apply_to_line(step, step.line)
 
-    def _apply_to_line(self, step: Step, line: Line) -> None:
+    def _apply_to_line(self, step: Step, line: snapshot.Line) -> None:
         if step.what == "allocated" and step.batchref is not None:
             self.placed[line] = step.batchref
             self.unplaced.pop(line, None)

@@ -12,6 +12,7 @@ from allocation.domain import commands
 from allocation.service_layer import messages
 from allocation.service_layer.operations import history
 from allocation.service_layer.operations.verify import events as published
+from allocation.service_layer.operations.verify import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +82,7 @@ class _Steps:
             what=_EVENTS[event.name],
             cause=history.Cause(event.cause) if message is None else _cause(message),
             sku=event.line.sku,
-            line=history.Line(*event.line),
+            line=event.line,
             batchref=event.batchref,
             place=event.place,
         )
@@ -164,7 +165,7 @@ class _Steps:
 
 
 class _About(NamedTuple):
-    line: history.Line | None = None
+    line: snapshot.Line | None = None
     batchref: str | None = None
     qty: int | None = None
     eta: date | None = None
@@ -173,7 +174,7 @@ class _About(NamedTuple):
 def _about(command: commands.Command | messages.Unreadable) -> _About:
     match command:
         case commands.Allocate(orderid, sku, qty):
-            return _About(line=history.Line(orderid, sku, qty))
+            return _About(line=snapshot.Line(orderid, sku, qty))
         case commands.CreateBatch(ref, _, qty, eta):
             return _About(batchref=ref, qty=qty, eta=eta)
         case commands.ChangeBatchQuantity(ref, qty, _):
@@ -185,7 +186,7 @@ def _about(command: commands.Command | messages.Unreadable) -> _About:
 def _told_where_to(steps: Sequence[history.Step]) -> list[history.Step]:
     """Return the steps, those that take a line off a batch with where it went."""
     told = list(steps)
-    taken: dict[history.Line, int] = {}
+    taken: dict[snapshot.Line, int] = {}
     for index, step in enumerate(steps):
         if step.line is None:
             continue

@@ -12,8 +12,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import stamina
-
 from allocation.service_layer import draining, settling, unit_of_work
 from allocation.service_layer.operations import audit, conflicts
 
@@ -126,7 +124,7 @@ class ParkedCommands:
             results.append(result)
         return results
 
-    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @conflicts.retried(attempts=_ATTEMPTS)
     def _discard(self, commands: Sequence[unit_of_work.ParkedCommand], note: audit.Note) -> int:
         ids = {parked.id for parked in commands if parked.id is not None}
         queue = {commands[0].queue}
@@ -167,7 +165,7 @@ class ParkedCommands:
     def _first_poisoned(self, queue: str) -> int | None:
         return next((one.id for one in self._room.head(queue, limit=1) if one.state == "poisoned"), None)
 
-    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @conflicts.retried(attempts=_ATTEMPTS)
     def _step(self, step: _Step, note: audit.Note) -> Counter[str]:
         """Do one transaction; return what became of how many commands."""
         queue = {step.queue}

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import stamina
-
 from allocation.service_layer import messages, unit_of_work
 from allocation.service_layer.operations import audit, conflicts
 from allocation.service_layer.operations.replay import ports, skipping
@@ -69,7 +67,7 @@ class Positions:
         """Return all partitions of the command topics."""
         return self._examine()
 
-    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @conflicts.retried(attempts=_ATTEMPTS)
     def decide(
         self,
         topic: str,

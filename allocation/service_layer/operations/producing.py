@@ -18,7 +18,7 @@ from allocation.service_layer import messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from allocation.service_layer import envelopes
+    from allocation.service_layer import envelopes, ports
 
 # The `ce_source` of the commands that are sent here; with an id it is the identity of a command.
 SOURCE = "allocation/cli"
@@ -56,30 +56,14 @@ class GivenCommand:
     id: object = None
 
 
-class Coordinates(Protocol):
-    """Where a message lies in Kafka."""
-
-    @property
-    def topic(self) -> str:
-        """The topic's name, prefix included."""
-
-    @property
-    def partition(self) -> int:
-        """From 0."""
-
-    @property
-    def offset(self) -> int:
-        """Of this message."""
-
-
 class Producer(Protocol):
     """Sends messages; each method blocks until they are acknowledged, and raises `DependencyDown`."""
 
-    def send(self, message: messages.OutboxMessage, *, timeout_s: float) -> Coordinates:
+    def send(self, message: messages.OutboxMessage, *, timeout_s: float) -> ports.Coordinates:
         """Send one message and return where it lies; `DependencyDown` when that takes longer."""
 
     def send_all(
-        self, outgoing: Iterable[messages.OutboxMessage], *, on_delivery: Callable[[Coordinates], None]
+        self, outgoing: Iterable[messages.OutboxMessage], *, on_delivery: Callable[[ports.Coordinates], None]
     ) -> int:
         """Send any number, taking them one by one; `on_delivery` hears of each in another thread."""
 
@@ -100,7 +84,7 @@ class Sender:
         self._now = now
         self._new_id = new_id
 
-    def send(self, given: GivenCommand) -> Coordinates:
+    def send(self, given: GivenCommand) -> ports.Coordinates:
         """Send one command and return where it lies; raises `Unsendable`, `DependencyDown`."""
         return self._producer.send(self.wrap(given), timeout_s=_PATIENCE_S)
 
@@ -109,7 +93,7 @@ class Sender:
         lines: Iterable[bytes],
         *,
         on_unsendable: Callable[[int, Unsendable], bool],
-        on_delivery: Callable[[Coordinates], None] = lambda _: None,
+        on_delivery: Callable[[ports.Coordinates], None] = lambda _: None,
     ) -> int:
         """Send JSON lines one by one as they are read, and return how many there were.
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from allocation import config
+    from allocation.service_layer import ports
     from allocation.service_layer.operations import producing, status
 
 _POLL_INTERVAL_S = 0.1
@@ -27,7 +28,7 @@ class _Sent:
 
     count: int = 0
 
-    def add(self, _at: producing.Coordinates) -> None:
+    def add(self, _at: ports.Coordinates) -> None:
         self.count += 1
 
 

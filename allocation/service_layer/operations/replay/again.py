@@ -12,8 +12,6 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-import stamina
-
 from allocation.domain import commands, model
 from allocation.service_layer import messages, reading
 from allocation.service_layer.operations import audit, conflicts, dead_letters
@@ -95,7 +93,7 @@ class Again:
                 self._pace.wait(on_progress, "commands", done, total)
             yield from (replace(one, batchref=stock.allocate(one.line)) for one in attempts)
 
-    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @conflicts.retried(attempts=_ATTEMPTS)
     def _attempt(
         self,
         chunk: Sequence[messages.Message],

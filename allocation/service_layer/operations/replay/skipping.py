@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import stamina
-
 from allocation.service_layer import messages, reading, unit_of_work
 from allocation.service_layer.operations import audit, conflicts
 from allocation.service_layer.operations.replay import ports, targets
@@ -50,7 +48,7 @@ class Skipper:
         self._positions = positions
         self._begin = begin
 
-    @stamina.retry(on=conflicts.is_conflict, attempts=_ATTEMPTS, timeout=None, wait_initial=0.05)
+    @conflicts.retried(attempts=_ATTEMPTS)
     def skip(
         self,
         at: ports.TopicPartition,
