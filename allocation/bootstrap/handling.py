@@ -6,9 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from allocation.adapters.kafka import consumer as kafka_consumer
-from allocation.adapters.kafka import journal_log, placement
+from allocation.adapters.kafka import placement
 from allocation.adapters.kafka import topics as kafka_topics
-from allocation.adapters.postgres import restoring, schema, waiting_room
+from allocation.adapters.postgres import schema, waiting_room
 from allocation.adapters.postgres import unit_of_work as postgres_unit_of_work
 from allocation.service_layer import (
     brakes,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from allocation import config
 
-from allocation.bootstrap import connections
+from allocation.bootstrap import connections, repairing
 
 
 @contextlib.contextmanager
@@ -40,8 +40,8 @@ def worker(
     with connections.database(settings) as engine, connections.serde(settings, engine) as avro_serde:
         admin = kafka_topics.TopicAdmin(connections.kafka_clients(settings))
         schema.check_binding(engine, cluster_id=admin.cluster_id(), topic_prefix=settings.topic_prefix)
-        newest = journal_log.JournalLog(connections.kafka_clients(settings), topic=names.journal).last_number()
-        restoring.check_is_current(engine, last_number=newest)
+        currency = repairing.currency(settings, engine)
+        currency.check()
         room = waiting_room.PostgresWaitingRoom(engine)
         processor = processing.Processor(
             begin=lambda: postgres_unit_of_work.PostgresUnitOfWork(engine, journal_topic=names.journal),
@@ -59,6 +59,7 @@ def worker(
             protocol=settings.group_protocol,
             session_timeout_ms=settings.session_timeout_ms,
             give_up=stopping.is_set,
+            on_placed=processor.forget,
         )
         with contextlib.closing(consumer):
             policy = failure_policy.FailurePolicy(processor, max_retries=settings.max_retries)
@@ -78,6 +79,7 @@ def worker(
                     policy=policy,
                     may_release=lambda: braked.reason is None,
                 ),
+                currency=currency,
                 brakes=braked,
                 batch_size=brakes.BatchSize(settings.batch_size),
                 signals=signals,
