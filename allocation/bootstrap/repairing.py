@@ -55,7 +55,7 @@ def currency(settings: config.Settings, engine: sqlalchemy.Engine) -> restoring.
     journal = journal_log.JournalLog(
         connections.kafka_clients(settings), topic=connections.topic_names(settings).journal
     )
-    return restoring.Currency(engine, last_number=journal.last_number)
+    return restoring.Currency(engine, last_rows=journal.last_rows)
 
 
 @contextlib.contextmanager

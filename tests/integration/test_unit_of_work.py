@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy
 
 import allocation
-from allocation.adapters.postgres import engine, notifications, restoring, schema, waiting_room
+from allocation.adapters.postgres import engine, notifications, restoring, schema, tables, waiting_room
 from allocation.adapters.postgres import unit_of_work as postgres
 from allocation.service_layer import messages, ports, unit_of_work
+from allocation.service_layer.operations.replay import journal_order
 from tests import builders, databases, installations, waiting
 
 if TYPE_CHECKING:
@@ -64,19 +65,31 @@ def kill_connections(database: sqlalchemy.Engine) -> None:
 def test_a_connection_that_breaks_is_an_outage_and_the_next_one_works(
     database: sqlalchemy.Engine, installation: installations.PostgresInstallation, when: str
 ) -> None:
-    currency = restoring.Currency(database, last_number=lambda: None)
+    currency = restoring.Currency(database, last_rows=dict)
     currency.check()
     with installation.begin() as uow:
         if when == "before the commit":
             claim(uow)
-        assert not currency.is_doubtful
+        was_doubtful = currency.is_doubtful
         kill_connections(database)
         with pytest.raises(ports.DependencyDown, match="the database does not answer"):
             claim(uow) if when == "before the first statement" else uow.commit()
-    assert currency.is_doubtful
+    assert (was_doubtful, currency.is_doubtful) == (False, True)
     with installation.begin() as uow:
         claim(uow)
         uow.commit()
+
+
+@pytest.mark.usefixtures("installation")
+def test_a_database_without_a_row_of_the_journals_end_is_an_older_state(database: sqlalchemy.Engine) -> None:
+    """Also when it has a later one: numbers commit out of order."""
+    rows = {number: journal_order.Row(number, builders.NOW, "1", ()) for number in (5, 6, 7)}
+    with database.begin() as connection:
+        for number in (5, 7):
+            connection.execute(tables.journal.insert(), {"number": number, "version": "1", "entries": []})
+    restoring.check_is_current(database, last_rows={number: rows[number] for number in (5, 7)})
+    with pytest.raises(engine.NotInitialised, match=r"row 6 of the journal .* up to 7"):
+        restoring.check_is_current(database, last_rows=rows)
 
 
 def test_connections_of_the_pool_that_broke_meanwhile_do_no_harm_for_long(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import confluent_kafka
 import pytest
 
-from allocation.adapters.kafka import errors, producer, topics, whole_logs
+from allocation.adapters.kafka import announced, errors, producer, topics, whole_logs
+from allocation.service_layer.operations.replay import ports as replay
 from allocation.service_layer.operations.verify import ports
 from tests import kafka_logs
 
@@ -42,6 +43,9 @@ def test_what_a_transaction_has_written_is_waited_for_and_else_told_as_hidden(en
     kafka.flush(10)
     [hiding] = whole_logs.WholeLogs(clients, settle_timeout_s=0).bounds([topic]).values()
     assert (hiding.end, hiding.hidden) == (0, 1)
+    restored = announced.AnnouncedTopics(clients, journal_topic=topic, open_shards=[], settle_timeout_s=0)
+    with pytest.raises(replay.CannotReplay, match=f"{topic}/0 hides 1 records from offset 0 on behind a transaction"):
+        restored.fenced().__enter__()
     with futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(whole_logs.WholeLogs(clients).bounds, [topic])
         kafka.commit_transaction(10)

@@ -29,8 +29,9 @@ class AnnouncedTopics:
         *,
         journal_topic: str,
         open_shards: Sequence[Callable[[], contextlib.AbstractContextManager[relaying.TransactionLog]]],
+        settle_timeout_s: float = whole_logs.SETTLE_TIMEOUT_S,
     ) -> None:
-        self._whole = whole_logs.WholeLogs(config)
+        self._whole = whole_logs.WholeLogs(config, settle_timeout_s=settle_timeout_s)
         self._journal = journal_topic
         self._reader = log_reader.LogReader(config)
         self._open_shards = open_shards

@@ -35,15 +35,15 @@ class JournalLog:
         total = sum(mark.end for mark in marks.values())
         return journal_order.rows(_counted(self._reader.read([self._topic]), total, on_progress))
 
-    def last_number(self) -> int | None:
-        """Return the highest number among the last records; None in a topic that is empty or gone."""
+    def last_rows(self) -> Mapping[int, journal_order.Row]:
+        """Return the last rows, a few, by number; none of a topic that is empty or gone."""
         step = _FIRST_STEP
         while True:
             marks = self._marks()
             starts = {key: max(mark.begin, mark.end - step) for key, mark in marks.items()}
             found = list(self._reader.read([self._topic], start=starts)) if marks else []
             if found or all(starts[key] == mark.begin for key, mark in marks.items()):
-                return max(journal_order.rows(found), default=None)
+                return journal_order.rows(found)
             step *= 10
 
     def _marks(self) -> Mapping[topics.TopicPartition, topics.Watermarks]:

@@ -176,13 +176,14 @@ SELECT setval('journal_number', greatest(
 """
 
 
+PRUNED_BEFORE = sqlalchemy.select(tables.prunings.c.before).where(tables.prunings.c.name == "journal")
+
+
 def known(database: sqlalchemy.Engine) -> journal_order.Known:
     """Return which rows of the journal a database has."""
-    prunings = tables.prunings
-    before = sqlalchemy.select(prunings.c.before).where(prunings.c.name == "journal")
     with engine.translated_errors(), database.connect() as connection:
         numbers = frozenset(connection.scalars(sqlalchemy.select(tables.journal.c.number)))
-        return journal_order.Known(numbers, connection.scalar(before))
+        return journal_order.Known(numbers, connection.scalar(PRUNED_BEFORE))
 
 
 def rows(database: sqlalchemy.Engine, *, besides: Collection[int]) -> Mapping[int, journal_order.Row]:

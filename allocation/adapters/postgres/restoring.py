@@ -8,13 +8,12 @@ import sqlalchemy
 from sqlalchemy.dialects import postgresql
 
 from allocation.adapters.postgres import audit_rows, engine, headers, occupancy, rebuilding, tables
-from allocation.service_layer.operations.replay import restoring
+from allocation.service_layer.operations.replay import journal_order, restoring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from allocation.service_layer.operations import audit
-    from allocation.service_layer.operations.replay import journal_order
 
 _NEWEST = sqlalchemy.select(sqlalchemy.func.max(tables.journal.c.number))
 
@@ -61,31 +60,39 @@ class RestoredDatabase(rebuilding.PostgresTarget):
 
 
 class Currency:
-    """See `working.Currency`; looks at the number of the journal's last row on its topic."""
+    """See `working.Currency`; looks at the last rows of the journal on its topic."""
 
-    def __init__(self, database: sqlalchemy.Engine, *, last_number: Callable[[], int | None]) -> None:
+    def __init__(
+        self, database: sqlalchemy.Engine, *, last_rows: Callable[[], Mapping[int, journal_order.Row]]
+    ) -> None:
         self._database = database
-        self._last_number = last_number
+        self._last_rows = last_rows
         self.is_doubtful = True
         sqlalchemy.event.listen(database, "invalidate", self._doubt)
 
     def check(self) -> None:
         """Doubt no more; raises `NotInitialised` when the topics are ahead, `DependencyDown`."""
-        check_is_current(self._database, last_number=self._last_number())
+        check_is_current(self._database, last_rows=self._last_rows())
         self.is_doubtful = False
 
     def _doubt(self, *_about: object) -> None:
         self.is_doubtful = True
 
 
-def check_is_current(database: sqlalchemy.Engine, *, last_number: int | None) -> None:
-    """Raise `NotInitialised` when the journal's topic, with this last row, is ahead of the database."""
-    if last_number is None:
-        return
+def check_is_current(database: sqlalchemy.Engine, *, last_rows: Mapping[int, journal_order.Row]) -> None:
+    """Raise `NotInitialised` when the database lacks one of the last rows on the journal's topic.
+
+    Their numbers commit out of order: the highest alone does not tell.
+    """
+    numbers = tables.journal.c.number
     with engine.translated_errors(), database.connect() as connection:
+        has = connection.scalars(sqlalchemy.select(numbers).where(numbers.in_(last_rows)))
+        known = journal_order.Known(frozenset(has), connection.scalar(rebuilding.PRUNED_BEFORE))
         newest = connection.scalar(_NEWEST) or 0
-    if newest < last_number:
+    lacking = journal_order.lacking(last_rows, known)
+    if lacking:
         raise engine.NotInitialised(
-            f"the database is older than its topics: its journal ends with row {newest}, the journal's topic with row "
-            f"{last_number}. If it was restored from a back-up, run `allocation replay restore`"
+            f"the database is older than its topics: row {lacking[-1].number} of the journal lies on its topic, and is "
+            f"not among those of the database, which go up to {newest}. If it was restored from a back-up, run "
+            "`allocation replay restore`"
         )
