@@ -35,6 +35,7 @@ def demo(
 def _tell(limit: int | None) -> None:
     from rich import console  # noqa: PLC0415 - see above
 
+    from allocation import devstack  # noqa: PLC0415 - see above
     from allocation.entrypoints.cli.story import many_lines, one_line, proof, system, telling  # noqa: PLC0415
 
     tell = telling.Teller(console.Console(highlight=False), chapters=_CHAPTERS)
@@ -43,5 +44,5 @@ def _tell(limit: int | None) -> None:
             one_line.tell_it(tell, running)
             many_lines.tell_it(tell, running, limit=limit)
             proof.tell_it(tell, running)
-    except telling.StoryFailed as error:
+    except (telling.StoryFailed, devstack.DevstackError) as error:
         failures.give_up(str(error))

@@ -58,7 +58,6 @@ def _user_errors() -> tuple[type[Exception], ...]:
 
 
 def _failures() -> tuple[type[Exception], ...]:
-    from allocation import devstack  # noqa: PLC0415
     from allocation.adapters.avro import registry  # noqa: PLC0415
     from allocation.adapters.kafka import errors, topics  # noqa: PLC0415
     from allocation.entrypoints import listening  # noqa: PLC0415
@@ -78,7 +77,6 @@ def _failures() -> tuple[type[Exception], ...]:
         listening.CannotListen,
         relaying.RelayStopped,
         replaying.CannotReplay,
-        devstack.DevstackError,
     )
 
 

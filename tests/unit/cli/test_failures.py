@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import confluent_kafka
 import pytest
 
-from allocation import config, devstack
+from allocation import config
 from allocation.adapters.avro import registry
 from allocation.adapters.kafka import clients, errors, topics
 from allocation.adapters.postgres import schema
@@ -42,7 +42,6 @@ def test_what_the_user_got_wrong_is_told_with_exit_code_2(error: Exception) -> N
         topics.TopicMismatch("told"),
         registry.SchemaRejected("told"),
         registry.SchemaNotRegistered("told"),
-        devstack.DevstackError("told"),
     ],
 )
 def test_what_fails_otherwise_is_told_with_exit_code_1(error: Exception) -> None:
