@@ -120,9 +120,10 @@ def a_processor(
     *,
     grace_s: float = GRACE_S,
     values: serde.FakeSerde | None = None,
+    kind: type[processing.Processor] = processing.Processor,
 ) -> processing.Processor:
     values = values or serde.FakeSerde()
-    return processing.Processor(
+    return kind(
         begin=begin,
         reader=reading.MessageReader(topics=NAMES, deserializer=values),
         envelopes=envelopes.Envelopes(topics=NAMES, serializer=values),

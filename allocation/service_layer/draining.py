@@ -7,6 +7,7 @@ transactions; between two of them whatever comes for it stands behind the rest.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from allocation.domain import commands
 from allocation.service_layer import failures, messages, outcomes, ports, unit_of_work
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
 
 
@@ -89,6 +90,7 @@ class Draining:
         self._terms = terms
         self._stops: dict[str, _Stop] = {}
         self._ended_in: Counter[str] = Counter()
+        self._changed: list[unit_of_work.ParkedCommand] = []
         self.counts: Counter[str] = Counter()
         self.unfinished: frozenset[str] = frozenset()
         """The queues that can be gone through further, in another transaction."""
@@ -99,6 +101,18 @@ class Draining:
     def ended(self) -> int:
         """How many wait no more."""
         return self.counts.total()
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Turn an error that comes when all is written into `Failed`, if it can be the fault of one command alone."""
+        try:
+            yield
+        except ports.Retryable:
+            raise
+        except Exception as error:
+            if len(self._changed) != 1 or culprit(self._changed[0]) in self._terms.failed:
+                raise
+            raise Failed(self._changed[0], failures.of(error)) from error
 
     def run(self, queues: Collection[str]) -> None:
         """Handle what is parked in these queues, oldest first, until one must stay; raises `Failed`."""
@@ -128,6 +142,7 @@ class Draining:
         failure = self._terms.failed.get(culprit(parked))
         if failure is not None:
             self._desk.poison(parked, failure)
+            self._changed.append(parked)
             return _Stop.FAILS
         if _creates(parked) and parked.id not in self._terms.claimed:
             return _Stop.LATER
@@ -150,6 +165,7 @@ class Draining:
         if self._terms.expired_at is not None and isinstance(outcome, outcomes.Refused):
             word = "expired"
         self._desk.end_waiting(parked, outcome, word=word)
+        self._changed.append(parked)
         is_handled = isinstance(outcome, outcomes.Handled)
         self.counts["handled" if is_handled else "refused"] += 1
         self._ended_in[parked.queue] += 1

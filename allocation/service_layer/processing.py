@@ -91,39 +91,51 @@ class Processor:
         )
 
     def expire(
-        self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime, failed: Failed = _NONE
+        self,
+        overdue: Sequence[unit_of_work.ParkedCommand],
+        *,
+        expired_at: datetime,
+        at_most: int | None = None,
+        failed: Failed = _NONE,
     ) -> Report:
         """Refuse these commands if their grace ended by then and they still wait; handle what stands behind them.
 
-        As far as one transaction goes: for the rest of a queue there is `release`. Raises `draining.Failed`.
+        As far as one transaction goes, and with `at_most` so many commands: for the rest of a queue there is `release`.
+        Raises `draining.Failed`.
         """
         queues = {parked.queue for parked in overdue}
         claimed = {parked.id for parked in overdue}
         terms = draining.Terms(expired_at=expired_at, claimed=claimed, failed=failed)
         with self._begin() as uow:
-            uow.claim([parked.message for parked in overdue], oldest_of=queues)
+            uow.claim([parked.message for parked in overdue], oldest_of=queues, at_most=at_most)
             batch = self._batch(uow)
-            batch.go_through(queues, terms)
-            batch.finish()
-            uow.commit()
+            with batch.go_through(queues, terms).answering():
+                batch.finish()
+                uow.commit()
         return Report(outcomes=batch.counts, events=batch.events)
 
     def release(
-        self, queues: Collection[str], creations: Sequence[unit_of_work.ParkedCommand], *, failed: Failed = _NONE
+        self,
+        queues: Collection[str],
+        creations: Sequence[unit_of_work.ParkedCommand],
+        *,
+        at_most: int | None = None,
+        failed: Failed = _NONE,
     ) -> Report:
-        """Go on with the release of queues, as far as one transaction goes; `creations` are first `CreateBatch` there.
+        """Go on with the release of queues, as far as one transaction goes, and with `at_most` so many commands.
 
-        Raises `draining.Failed`.
+        `creations` are first `CreateBatch` there. Raises `draining.Failed`.
         """
         terms = draining.Terms(claimed={parked.id for parked in creations}, failed=failed)
         kill_points.reached("worker.before_release")
         with self._begin() as uow:
-            uow.claim([parked.message for parked in creations], oldest_of=queues)
+            uow.claim([parked.message for parked in creations], oldest_of=queues, at_most=at_most)
             batch = self._batch(uow)
             way = batch.go_through(queues, terms)
             uow.release_ended(set(queues) - way.unfinished)
-            batch.finish()
-            uow.commit()
+            with way.answering():
+                batch.finish()
+                uow.commit()
         return Report(outcomes=batch.counts, events=batch.events)
 
     def pass_over(self, end: messages.LogEnd) -> None:

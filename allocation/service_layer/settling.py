@@ -38,6 +38,7 @@ _JOURNAL_WORDS: dict[type, str] = {
     outcomes.Queued: "queued",
     outcomes.Poisoned: "poisoned",
 }
+MANY_FAILED = 5  # each costs the whole micro-batch another attempt; a release of its own goes through fewer at a time
 _WORDS_FROM_LOGS = frozenset(_JOURNAL_WORDS.values())
 
 
@@ -172,9 +173,12 @@ class MicroBatch:
         self._uow.release_later(self._uow.queues_naming(created.ref))
 
     def _release(self, created: commands.CreateBatch) -> None:
-        """Release the first of those that waited for a batch; when there are more, the others follow."""
-        named = self._uow.queues_naming(created.ref)
-        self.go_through({unit_of_work.sku_queue(created.sku), *named}, draining.Terms(failed=self._failed))
+        """Release the first of those that waited for a batch; when there are more, or many fail, the others follow."""
+        queues = {unit_of_work.sku_queue(created.sku), *self._uow.queues_naming(created.ref)}
+        if len(self._failed) < MANY_FAILED:
+            self.go_through(queues, draining.Terms(failed=self._failed))
+        else:
+            self._uow.release_later({queue for queue in queues if self._uow.is_occupied(queue)})
 
     def _queue(self, command: commands.Command) -> str:
         if not isinstance(command, commands.ChangeBatchQuantity):

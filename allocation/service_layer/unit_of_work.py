@@ -131,6 +131,7 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
         heads_suffice: bool = False,
         oldest_of: Collection[str] = (),
         ids: Collection[int] = (),
+        at_most: int | None = None,
     ) -> None:
         """Lock every sku and batch reference that these messages and what is parked for them name, then load them.
 
@@ -140,7 +141,8 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
         commands of all are loaded, `QUEUE_CHUNK` at most.
 
         With `oldest_of`, these queues are locked as well, and of them alone something is loaded: the oldest, an
-        equal share of `QUEUE_CHUNK` each, the first that is poisoned or creates a batch, and those with these ids.
+        equal share of `at_most` (else of `QUEUE_CHUNK`) each, the first that is poisoned or creates a batch, and
+        those with these ids.
         """
 
     def inbox_entry(self, id: messages.MessageId) -> InboxEntry | None:  # noqa: A002 - CloudEvents' word
@@ -201,9 +203,9 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
         """Write all differences and commit."""
 
 
-def share_of_each(queues: Collection[str]) -> int:
+def share_of_each(queues: Collection[str], *, at_most: int | None = None) -> int:
     """Return how many commands are loaded of each of these queues; see `claim`."""
-    return max(1, QUEUE_CHUNK // max(1, len(queues)))
+    return max(1, (at_most or QUEUE_CHUNK) // max(1, len(queues)))
 
 
 def sku_queue(sku: str) -> str:

@@ -126,6 +126,7 @@ class FakeUnitOfWork:
         heads_suffice: bool = False,
         oldest_of: Collection[str] = (),
         ids: Collection[int] = (),
+        at_most: int | None = None,
     ) -> None:
         named = [message.command for message in claimed if not isinstance(message.command, messages.Unreadable)]
         refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
@@ -136,7 +137,7 @@ class FakeUnitOfWork:
         if oldest_of:
             self._queues.update(oldest_of)
             skus.update(queue.removeprefix("sku:") for queue in oldest_of)
-            self._leave_out(_oldest_of_each(self.parked(self._queues), oldest_of, ids))
+            self._leave_out(_oldest_of_each(self.parked(self._queues), oldest_of, ids, at_most))
         elif heads_suffice:
             self._leave_out(self.parked(self._queues)[: unit_of_work.QUEUE_CHUNK])
         for parked in self.parked(self._queues):
@@ -299,12 +300,12 @@ def _creates(parked: unit_of_work.ParkedCommand) -> bool:
 
 
 def _oldest_of_each(
-    parked: Sequence[unit_of_work.ParkedCommand], queues: Collection[str], ids: Collection[int]
+    parked: Sequence[unit_of_work.ParkedCommand], queues: Collection[str], ids: Collection[int], at_most: int | None
 ) -> list[unit_of_work.ParkedCommand]:
     found = []
     for queue in queues:
         of_queue = [one for one in parked if one.queue == queue]
         landmark = _landmark(of_queue, queue)
-        share = unit_of_work.share_of_each(queues)
+        share = unit_of_work.share_of_each(queues, at_most=at_most)
         found += [one for place, one in enumerate(of_queue) if place < share or one is landmark or one.id in ids]
     return found

@@ -157,6 +157,8 @@ class Releasing:
 
     def __init__(self, **failing: int) -> None:
         self.left = failing
+        self.tries = 0
+        self.stack = ""
         self.failed: list[str] = []
         self.done: list[int] = []
         self.aside: list[int] = []
@@ -170,12 +172,16 @@ class Releasing:
         return processing.Report(outcomes={"handled": len(records)})
 
     def release(self, *, failed: Mapping[draining.Culprit, failures.Failure]) -> processing.Report:
+        self.tries += 1
         for name, times in self.left.items():
-            message = builders.a_message(builders.an_allocate(orderid=name), record=PARKED[name])
+            record = a_parked_record(name)
+            if draining.Culprit(record.log, record.offset) in failed:
+                continue
+            message = builders.a_message(builders.an_allocate(orderid=name), record=record)
             parked = unit_of_work.ParkedCommand("sku:LAMP", "waiting", message, "", "", None)
-            if draining.culprit(parked) not in failed and times:
+            if times:
                 self.left[name] -= 1
-                raise draining.Failed(parked, failures.Failure(f"{name} is cursed", "Curse", "abc"))
+                raise draining.Failed(parked, failures.Failure(f"{name} is cursed", "Curse", self.stack or name))
         self.failed = [failure.error for failure in failed.values()]
         return processing.Report()
 
@@ -184,8 +190,11 @@ class Releasing:
         raise AssertionError(failure)
 
 
-PARKED = {name: builders.a_record(topic="allocate", partition=7, offset=place) for place, name in enumerate("abc")}
 FOR_EVER = 99
+
+
+def a_parked_record(name: str) -> messages.Record:
+    return builders.a_record(topic="allocate", partition=7, offset=int.from_bytes(name.encode()))
 
 
 def test_a_parked_command_that_fails_is_to_blame_and_not_what_released_it() -> None:
@@ -208,11 +217,42 @@ def test_several_parked_commands_may_fail() -> None:
 
 def test_the_same_holds_when_a_release_goes_on() -> None:
     subject = Releasing(a=FOR_EVER, b=1, c=FOR_EVER)
-    failure_policy.FailurePolicy(subject, max_retries=RETRIES).go_through(subject.release)
+    failure_policy.FailurePolicy(subject, max_retries=RETRIES).passage()(subject.release)
     assert subject.failed == ["a is cursed", "c is cursed"]
 
 
 def test_the_log_tells_which_parked_command_it_was(logged: list[structlog.types.EventDict]) -> None:
     failure_policy.FailurePolicy(Releasing(c=FOR_EVER), max_retries=RETRIES).process(records(2))
     [line] = [line for line in logged if line["event"] == "worker.parked_message_set_aside"]
-    assert (line["partition"], line["offset"], line["queue"], line["stack"]) == (7, 2, "sku:LAMP", "abc")
+    assert (line["partition"], line["offset"], line["queue"], line["stack"]) == (7, ord("c"), "sku:LAMP", "c")
+
+
+@pytest.mark.parametrize("count", [7, 600])
+def test_of_many_parked_commands_that_meet_the_same_bug_only_the_first_is_tried_again(count: int) -> None:
+    subject = Releasing(**{f"{number}": FOR_EVER for number in range(count)})
+    subject.stack = "the same"
+    failure_policy.FailurePolicy(subject, max_retries=RETRIES).process(records(2))
+    assert (len(subject.failed), subject.done, subject.tries) == (count, [0, 1], count + 1 + RETRIES + 1)
+
+
+def test_of_many_messages_that_meet_the_same_bug_only_the_first_is_tried_again() -> None:
+    subject = FakeProcessing({offset: [RuntimeError("a bug")] for offset in range(8)})
+    apply(subject, records(8))
+    assert ([offset for offset, _ in subject.aside], subject.tries) == (list(range(8)), 15 + 1 + RETRIES)
+
+
+def test_one_pass_is_patient_for_so_long_however_many_bugs_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = Releasing(a=FOR_EVER, b=FOR_EVER, c=FOR_EVER)
+    monkeypatch.setattr(failure_policy, "_PATIENCE_S", 0.0)
+    failure_policy.FailurePolicy(subject, max_retries=RETRIES).process(records(2))
+    assert (len(subject.failed), subject.tries) == (3, 4)
+
+
+def test_where_many_parked_commands_fail_fewer_are_to_be_gone_through_and_the_known_ones_are_not_tried_again() -> None:
+    subject = Releasing(a=FOR_EVER, b=FOR_EVER, c=FOR_EVER)
+    passage = failure_policy.FailurePolicy(subject, max_retries=0).passage()
+    with pytest.raises(draining.Failed):
+        passage(subject.release)
+    tries = subject.tries
+    passage(subject.release)
+    assert (subject.failed, subject.tries) == (["a is cursed", "b is cursed", "c is cursed"], tries + 1)

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import stamina
+import structlog
 
 from allocation.domain import commands
-from allocation.service_layer import envelopes, failure_policy, failures, grace, handlers, messages, unit_of_work
+from allocation.service_layer import (
+    envelopes,
+    failure_policy,
+    failures,
+    grace,
+    handlers,
+    messages,
+    ports,
+    processing,
+    settling,
+    unit_of_work,
+)
 from tests import builders, installations
 from tests.fakes import serde
 from tests.fakes import unit_of_work as fakes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from allocation.service_layer import processing
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
 CHUNK = 2
 BATCH = commands.CreateBatch("b1", "LAMP", 100)
@@ -25,7 +35,7 @@ BATCH = commands.CreateBatch("b1", "LAMP", 100)
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(unit_of_work, "QUEUE_CHUNK", CHUNK)
-    with stamina.set_testing(True, attempts=2):
+    with stamina.set_testing(True, attempts=2), structlog.testing.capture_logs():  # tracebacks take long to render
         yield
 
 
@@ -38,9 +48,9 @@ class Scene:
         self._offset = 0
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, kind: type[processing.Processor] = processing.Processor) -> None:
         """Have another worker take over: nothing is known but what is in the database."""
-        processor = installations.a_processor(self.database.begin)
+        processor = installations.a_processor(self.database.begin, kind=kind)
         self.processor: processing.Processor = processor
         self.policy = failure_policy.FailurePolicy(processor, max_retries=1)
         self.grace = grace.Grace(
@@ -64,6 +74,11 @@ class Scene:
     def set_aside(self, command: commands.Command) -> None:
         """Have a command poisoned as soon as it is read."""
         self.processor.set_aside(self.record(command), failure=failures.Failure("a bug"))
+
+    def check_thoroughly(self) -> None:
+        """Check as often as it takes to find what fails."""
+        for _ in range(5):
+            self.grace.check()
 
     def step(self) -> None:
         """Do one transaction of what is to be released."""
@@ -183,6 +198,14 @@ def test_a_long_queue_expires_in_several_transactions(scene: Scene) -> None:
     assert [len(row) and row[0].what for row in scene.database.state.journal[1:]] == ["expired"] * 3
 
 
+def of_skus(*skus: str) -> tuple[list[commands.Command], list[commands.Command]]:
+    """Return an order for each of these, and the batches that they wait for."""
+    return (
+        [commands.Allocate(f"o{sku}", sku, 1) for sku in skus],
+        [commands.CreateBatch(f"b{sku}", sku, 100) for sku in skus],
+    )
+
+
 @pytest.fixture
 def curse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Give the handler of `Allocate` a bug that some orders meet."""
@@ -244,3 +267,120 @@ def test_no_batch_passes_a_poisoned_command_that_stands_behind_one_that_waits(
     reports = scene.grace.check()
     assert scene.parked == [("waiting", "b9"), ("poisoned", "b1"), ("queued", "b2")]
     assert (scene.database.state.releases, len(reports)) == (set(), 1)
+
+
+def test_where_many_parked_commands_fail_their_batches_go_through_first(
+    scene: Scene, curse: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit_of_work, "QUEUE_CHUNK", 100)
+    monkeypatch.setattr(grace, "RELEASE_BUDGET_S", 60.0)
+    many = 3 * settling.MANY_FAILED
+    orders, batches = of_skus(*(f"VASE-{number}" for number in range(many)), "LAMP")
+    curse(*(order.orderid for order in orders[:-1]))  # type: ignore[union-attr]
+    scene.send(*orders)
+    scene.send(*batches)
+    assert (len(scene.database.state.products), len(scene.parked)) == (many + 1, many + 1)
+    scene.grace.check()
+    assert [state for state, _ in scene.parked] == ["poisoned"] * many
+    assert (scene.lines("bLAMP"), scene.database.state.releases) == (["oLAMP"], set())
+
+
+def test_many_that_fail_when_a_release_goes_on_are_committed_part_by_part(
+    scene: Scene, curse: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grace, "RELEASE_BUDGET_S", 0.0)
+    orders, batches = of_skus(*(f"VASE-{number}" for number in range(9)))
+    scene.send(*orders)
+    curse(*(order.orderid for order in orders))  # type: ignore[union-attr]
+    scene.send(*batches)
+    for _ in range(9):
+        poisoned = len([state for state, _ in scene.parked if state == "poisoned"])
+        scene.grace.check()
+        assert poisoned < len([state for state, _ in scene.parked if state == "poisoned"]) or poisoned == 9
+    assert scene.database.state.releases == set()
+
+
+class Unwritable(fakes.FakeUnitOfWork):
+    """Cannot be committed with the line of one order in it."""
+
+    orderid = "o4"
+
+    def commit(self) -> None:
+        for product in self._state.products.values():
+            if any(line.orderid == self.orderid for batch in product.batches for line in batch.lines):
+                raise LookupError(self.orderid)
+        super().commit()
+
+
+def test_one_whose_effect_cannot_be_written_is_found_and_stays_and_stops_no_other_queue(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.send(*orders(1, 5), *(commands.Allocate(f"v{number}", "VASE", 1) for number in range(1, 6)))
+    scene.send(BATCH)
+    scene.send(commands.CreateBatch("b2", "VASE", 100))
+    monkeypatch.setattr(unit_of_work, "QUEUE_CHUNK", 16)
+    monkeypatch.setattr(scene.database, "begin", lambda: Unwritable(scene.database))
+    scene.restart()
+    scene.check_thoroughly()
+    assert (scene.lines(), scene.parked) == (["o1", "o2", "o3"], [("poisoned", "o4"), ("queued", "o5")])
+    assert scene.database.state.parked[0].error == "LookupError: o4"
+    assert (len(scene.lines("b2")), scene.database.state.releases) == (5, set())
+
+
+def test_one_whose_refusal_cannot_be_written_is_found_too(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.send(BATCH, commands.ChangeBatchQuantity("b9", 1, "LAMP"), *orders(3, 5))
+    monkeypatch.setattr(scene.database, "begin", lambda: Unwritable(scene.database))
+    scene.restart()
+    scene.database.now = builders.NOW.replace(year=builders.NOW.year + 1)
+    scene.check_thoroughly()
+    assert (scene.lines(), scene.parked) == (["o3"], [("poisoned", "o4"), ("queued", "o5")])
+
+
+class Slow(processing.Processor):
+    """Lost with each transaction of more than a few commands."""
+
+    FEW = 3
+
+    def release(self, *given: Any, at_most: int | None = None, **more: Any) -> processing.Report:
+        if at_most is None or at_most > self.FEW:
+            raise ports.DependencyDown("the transaction took too long")
+        return super().release(*given, at_most=at_most, **more)
+
+
+def test_a_release_that_takes_too_long_is_gone_on_with_in_smaller_transactions(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.send(*orders(1, 9))
+    scene.send(BATCH)
+    monkeypatch.setattr(unit_of_work, "QUEUE_CHUNK", 16)
+    scene.restart(Slow)
+    failures = 0
+    while scene.database.state.releases:
+        try:
+            scene.grace.check()
+        except ports.DependencyDown:
+            failures += 1
+        assert failures < 20
+    assert scene.lines() == [f"o{number}" for number in range(1, 10)]
+
+
+class Unreadable(fakes.FakeUnitOfWork):
+    """Cannot even read what is parked for the lamp."""
+
+    def parked(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
+        assert "sku:LAMP" not in queues
+        return super().parked(queues)
+
+
+def test_a_queue_that_cannot_even_be_read_is_left_alone_for_a_while(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.send(*orders(1, 5), *(commands.Allocate(f"v{number}", "VASE", 1) for number in range(1, 6)))
+    scene.send(BATCH)
+    scene.send(commands.CreateBatch("b2", "VASE", 100))
+    monkeypatch.setattr(scene.database, "begin", lambda: Unreadable(scene.database))
+    scene.restart()
+    with structlog.testing.capture_logs() as logged:
+        scene.check_thoroughly()
+    told = [line["queue"] for line in logged if line["event"] == "worker.grace_failed"]
+    assert (told, scene.database.state.releases, len(scene.lines("b2"))) == (["sku:LAMP"], {"sku:LAMP"}, 5)

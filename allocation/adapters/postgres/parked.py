@@ -137,9 +137,11 @@ class Parked:
         self._whole.update(set(queues) - self._longer)
         return found
 
-    def load_oldest_of_each(self, queues: Collection[str], ids: Collection[int]) -> Iterable[messages.Message]:
+    def load_oldest_of_each(
+        self, queues: Collection[str], ids: Collection[int], *, at_most: int | None
+    ) -> Iterable[messages.Message]:
         """Read an equal share of the oldest of each queue, its first landmark and these ids; see `claim`."""
-        share = unit_of_work.share_of_each(queues)
+        share = unit_of_work.share_of_each(queues, at_most=at_most)
         found = self._load(
             _OLDEST_OF_EACH, {"queues": arrays.texts(queues), "limit": share, "ids": arrays.numbers(ids)}
         )

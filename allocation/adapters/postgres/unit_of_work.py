@@ -103,6 +103,7 @@ class PostgresUnitOfWork:
         heads_suffice: bool = False,
         oldest_of: Collection[str] = (),
         ids: Collection[int] = (),
+        at_most: int | None = None,
     ) -> None:
         """Lock all that these messages name, references first, then read it."""
         with engine.translated_errors():
@@ -114,7 +115,7 @@ class PostgresUnitOfWork:
             queues = self._lock(refs, skus)
             # What becomes of these may be written, too.
             if oldest_of:
-                waiting = tuple(self._parked.load_oldest_of_each(oldest_of, ids))
+                waiting = tuple(self._parked.load_oldest_of_each(oldest_of, ids, at_most=at_most))
             elif heads_suffice:
                 released = self._released_by(named)
                 heads = self._parked.load_heads(queues - released)
