@@ -54,8 +54,8 @@ chaos: install  ## The kill matrix, some twenty minutes (SEED=7 MATRIX=chaos.md)
 soak: install  ## Kill, halt and awaken parts as chance has it (MINUTES=10 SEED=7)
 	$(BIN)/python -m pytest -q tests/chaos/test_soak.py --long --minutes $(MINUTES) $(SEEDED)
 
-test-long: install  ## Floods and fuzz with ten times as much as in `make test`, and what takes too long there
-	$(BIN)/python -m pytest tests/e2e tests/fuzz --long
+test-long: install  ## Floods and fuzz with ten times as much as in `make test`, a long rebuild, the run-book
+	$(BIN)/python -m pytest tests/e2e tests/fuzz tests/runbook --long
 
 test-containers: install  ## The tests of the adapters on testcontainers (needs a Docker engine)
 	$(BIN)/python -m pytest --stack=containers tests/integration \

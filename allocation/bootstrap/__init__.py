@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from allocation.bootstrap.handling import worker
     from allocation.bootstrap.initialising import initialise
     from allocation.bootstrap.maintaining import maintenance, maintenance_turn
+    from allocation.bootstrap.moving import move
     from allocation.bootstrap.observing import observation
     from allocation.bootstrap.operating import command_sender, history, inspection, tail, verification
     from allocation.bootstrap.overseeing import Oversight, oversight
@@ -54,6 +55,7 @@ _HOMES = {
     "kafka_clients": "connections",
     "maintenance": "maintaining",
     "maintenance_turn": "maintaining",
+    "move": "moving",
     "observation": "observing",
     "oversight": "overseeing",
     "parked_commands": "repairing",
@@ -98,6 +100,7 @@ __all__ = [
     "kafka_clients",
     "maintenance",
     "maintenance_turn",
+    "move",
     "observation",
     "oversight",
     "parked_commands",

@@ -28,10 +28,10 @@ def initialise(settings: config.Settings, *, on_progress: Callable[[str], None])
     for warning in filter(None, (topic_specs.short_lived(spec, in_force[spec.name]) for spec in specs)):
         on_progress(f"warning: {warning}")
     with connections.database(settings) as engine:
-        schema.migrate(engine)
+        is_ours = schema.migrate(engine)
         schema.bind(engine, cluster_id=cluster_id, topic_prefix=settings.topic_prefix)
         schema.begin_positions(engine, _begins(admin, tuple(names.commands.values())))
-        on_progress("database: migrated")
+        on_progress("database: migrated" if is_ours else "database: left as a newer version has made it")
         registered = contracting.register_schemas(settings, hold=False)
         schema.remember_schemas(engine, {one.subject: (one.schema_id, one.definition) for one in registered})
         on_progress("schemas: registered")

@@ -129,7 +129,7 @@ def let_an_operator_decide(system: systems.System, monkeypatch: pytest.MonkeyPat
         for (topic, partition), end in system.log.ends(["allocate"]).items()
         if system.handled().get((topic, partition), 0) < end
     ]
-    place = ("--topic", "allocate", "--partition", str(skipped[0]), "--to-offset", str(skipped[1]))
+    place = ("allocate", "--partition", str(skipped[0]), "--to-offset", str(skipped[1]))
     succeed(operator, "replay", "skip", *place, "--why", "sent by mistake")
     with settled.running(system.settings):
         system.drain()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
+from confluent_kafka import admin
 
 from allocation import bootstrap
 from allocation.service_layer.operations import producing
@@ -29,6 +30,34 @@ def test_init_makes_what_is_missing_and_may_be_repeated(cli: command_line.Comman
     assert first.stdout.splitlines()[-1] == second.stdout.splitlines()[-1] == "ready"
     assert "topics: 9 created" in first.stdout
     assert "topics: 0 created" in second.stdout
+    assert "warning" not in first.stdout + second.stdout
+
+
+def test_init_warns_of_a_topic_that_forgets(cli: command_line.CommandLine, initialised: config.Settings) -> None:
+    topics = {name: f"{initialised.topic_prefix}{name}" for name in ("allocate", "allocation.journal", "out_of_stock")}
+    set_on_topic(initialised, topics["allocate"], {"cleanup.policy": "compact,delete", "retention.ms": "86400000"})
+    set_on_topic(initialised, topics["allocation.journal"], {"retention.bytes": "1000000000"})
+    done = cli.run("init")
+    assert done.returncode == 0, done.stderr
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("warning")]
+    assert [line.split(": ")[1] for line in warnings] == [
+        f"topic {topics['allocate']} has cleanup.policy=compact,delete,retention.ms=86400000",
+        f"topic {topics['allocation.journal']} has retention.bytes=1000000000",
+    ]
+    assert warnings[0].endswith(
+        f"kafka-configs --alter --entity-type topics --entity-name {topics['allocate']} "
+        "--add-config cleanup.policy=delete,retention.ms=-1"
+    )
+
+
+def set_on_topic(settings: config.Settings, topic: str, values: dict[str, str]) -> None:
+    entries: list[Any] = [
+        admin.ConfigEntry(name, value, incremental_operation=admin.AlterConfigOpType.SET)
+        for name, value in values.items()
+    ]
+    resource = admin.ConfigResource("topic", topic, incremental_configs=entries)
+    client = admin.AdminClient({"bootstrap.servers": settings.kafka_bootstrap_servers})
+    client.incremental_alter_configs([resource])[resource].result()
 
 
 def test_init_waits_for_what_is_not_up_yet(cli: command_line.CommandLine, settings: config.Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -173,6 +174,9 @@ def test_the_command_says_by_its_exit_code_whether_all_agree(filled: config.Sett
         assert answer["agree"] is False
         assert answer["checks"]["lines"]["findings"] == 1
         assert answer["findings"][0]["subject"] == "order o1, 3 of CHAIR"
+        watched = command_line.CommandLine(changed).run("verify", "--every", "60")
+        assert watched.returncode == 1
+        assert "order o1, 3 of CHAIR is in batch late in the database" in watched.stdout
 
     at_once = {f"ALLOCATION_{name}_RETENTION_DAYS": "1e-9" for name in ("INBOX", "JOURNAL", "AUDIT")}
     with settled.copied(filled) as pruned:
@@ -185,3 +189,14 @@ def test_the_command_says_by_its_exit_code_whether_all_agree(filled: config.Sett
     unknown = command_line.CommandLine(nowhere).run("verify")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr.startswith("allocation: the database does not answer")
+
+
+def test_a_comparison_again_and_again_ends_by_a_signal_alone_while_all_agree(filled: config.Settings) -> None:
+    with command_line.CommandLine(filled).started("verify", "--every", "1", "--json") as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        for _ in range(2):
+            assert json.loads(watching.stdout.readline())["agree"] is True
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(command_line.DEADLINE_S) == 130
+        assert "Traceback" not in watching.stderr.read()

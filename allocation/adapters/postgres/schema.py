@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import alembic.command
 import alembic.config
+import alembic.runtime.migration
+import alembic.script
 import sqlalchemy
 from sqlalchemy.dialects import postgresql
 
@@ -22,11 +24,21 @@ NotInitialised = engine.NotInitialised
 _MIGRATION_LOCK = 0x616C6C6F63  # "alloc": two `init` at once take turns
 
 
-def migrate(database: sqlalchemy.Engine) -> None:
-    """Run the migrations that are missing; may be repeated, also by several at once."""
+def migrate(database: sqlalchemy.Engine) -> bool:
+    """Run the migrations that are missing; may be repeated, also by several at once.
+
+    Returns False for a database that a newer version has migrated: it stays as it is, since a version only adds what
+    the one before does not know, and takes away what that no longer uses. So the one before works with it.
+    """
     with engine.translated_errors(), database.begin() as connection:
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-        alembic.command.upgrade(configuration(connection), "head")
+        config = configuration(connection)
+        found = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
+        known = {one.revision for one in alembic.script.ScriptDirectory.from_config(config).walk_revisions()}
+        if found is not None and found not in known:
+            return False
+        alembic.command.upgrade(config, "head")
+    return True
 
 
 def configuration(connection: sqlalchemy.Connection) -> alembic.config.Config:

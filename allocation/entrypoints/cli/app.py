@@ -19,6 +19,7 @@ from allocation.entrypoints.cli import (
     dlq,
     failures,
     maintaining,
+    moving,
     parked,
     positions,
     producing,
@@ -95,6 +96,7 @@ app.add_typer(parked.app, name="parked", rich_help_panel=_OPERATION)
 app.add_typer(parked.outbox, name="outbox", rich_help_panel=_OPERATION)
 app.add_typer(replay.app, name="replay", rich_help_panel=_OPERATION)
 app.add_typer(positions.app, name="position", rich_help_panel=_OPERATION)
+app.command(rich_help_panel=_OPERATION)(moving.move)
 app.command(rich_help_panel=_OPERATION)(auditing.audit)
 app.add_typer(showing.app, name="show", rich_help_panel=_OPERATION)
 

@@ -1,0 +1,24 @@
+"""The recipes as they stand in docs/operations.md: what is tested is what is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
+_RECIPE = re.compile(r"<!-- recipe: (?P<name>[^>]+) -->\n```sh\n(?P<lines>.*?)```", re.DOTALL)
+
+
+def read() -> dict[str, list[str]]:
+    """Return the lines of each recipe by its name, in the order of the document."""
+    text = DOCUMENT.read_text()
+    return {found["name"]: found["lines"].splitlines() for found in _RECIPE.finditer(text)}
+
+
+def commands() -> set[str]:
+    """Return every command of ours that the document names, in code of either kind."""
+    text = DOCUMENT.read_text()
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    lines = [*spans, *(line for block in blocks for line in block.splitlines())]
+    return {line.split("  #")[0].strip() for line in lines if line.startswith("allocation ")}

@@ -1,0 +1,299 @@
+"""The run-book is followed, line by line, on an installation at work; after each recipe all agrees."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import shlex
+import signal
+import threading
+from concurrent import futures
+from typing import TYPE_CHECKING
+
+import pytest
+import sqlalchemy
+import typer
+
+from allocation import bootstrap
+from allocation.entrypoints.cli import app
+from allocation.service_layer.operations import producing
+from tests import waiting
+from tests.chaos import system as systems
+from tests.integration import command_line
+from tests.runbook import clusters, recipes
+from tests.runbook import host as hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from allocation import config, devstack
+
+IN_SHORT = ("deploy", "upgrade", "go back")
+AT_LENGTH = (
+    "deploy", "scale out", "scale in", "add partitions", "back up", "restore",
+    "rotate the password of the database", "move", "rotate the user of Kafka",
+)  # fmt: skip
+ROLE = "allocation_app"
+_ADDED = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "next"
+down_revision = {head!r}
+TABLES = ("products", "batches", "order_lines", "inbox", "parked", "positions", "journal", "outbox", "leases", "audit")
+
+
+def upgrade() -> None:
+    op.create_table("reservations", sa.Column("sku", sa.Text(), primary_key=True))
+    for table in TABLES:
+        op.add_column(table, sa.Column("remark", sa.Text(), nullable=True))
+        op.add_column(table, sa.Column("kind", sa.Integer(), nullable=False, server_default="0"))
+    op.create_index("order_lines_remark_idx", "order_lines", ["remark"])
+"""
+
+
+class Orders:
+    """Orders of one line each for stock that does not end, and whether they have been allocated."""
+
+    def __init__(self, host: hosts.Host, tables: sqlalchemy.Engine) -> None:
+        self._host = host
+        self._tables = tables
+        self._numbers = itertools.count()
+        self._sent: list[str] = []
+
+    def stock(self) -> None:
+        with bootstrap.command_sender(self._host.settings) as sender:
+            sender.send(producing.GivenCommand("CreateBatch", {"ref": "b", "sku": "LAMP", "qty": 10**6, "eta": None}))
+
+    def send(self, count: int = 1) -> None:
+        with bootstrap.command_sender(self._host.settings) as sender:
+            for _ in range(count):
+                self._send(sender)
+
+    @contextlib.contextmanager
+    def coming_in(self) -> Iterator[None]:
+        """Send orders for as long as the block takes."""
+        done = threading.Event()
+        with futures.ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(self._send_until, done)
+            try:
+                yield
+            finally:
+                done.set()
+            sending.result()
+
+    def await_all(self) -> None:
+        """Wait until every order that was sent is allocated, and nothing is left to be sent."""
+        waiting.wait_until(self._are_allocated, deadline_s=hosts.DEADLINE_S)
+
+    def _send_until(self, done: threading.Event) -> None:
+        with bootstrap.command_sender(self._host.settings) as sender:
+            while not done.wait(0.02):
+                self._send(sender)
+
+    def _send(self, sender: producing.Sender) -> None:
+        orderid = f"order-{next(self._numbers)}"
+        sender.send(producing.GivenCommand("Allocate", {"orderid": orderid, "sku": "LAMP", "qty": 1}))
+        self._sent.append(orderid)
+
+    def _are_allocated(self) -> bool:
+        return rows(self._tables, "SELECT count(*) FROM order_lines WHERE sku = 'LAMP'") == [(len(self._sent),)] and (
+            rows(self._tables, "SELECT count(*) FROM outbox") == [(0,)]
+        )
+
+
+@pytest.fixture
+def tables(settings: config.Settings) -> Iterator[sqlalchemy.Engine]:
+    """The database, as its administrator sees it."""
+    engine = sqlalchemy.create_engine(settings.database_url, isolation_level="AUTOCOMMIT")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def host(settings: config.Settings, tmp_path: Path) -> Iterator[hosts.Host]:
+    """A host on which version 1.0 lies, and nothing is deployed yet."""
+    own = settings.model_copy(update={"grace_s": 600.0, "partitions": 6, "kafka_config": {}, "relay_lease_s": 1.0})
+    with contextlib.closing(hosts.Host(tmp_path, own)) as host:
+        host.install("1.0")
+        yield host
+
+
+def rows(engine: sqlalchemy.Engine, query: str) -> list[tuple[object, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def test_deploy_upgrade_and_go_back(host: hosts.Host, tables: sqlalchemy.Engine, tmp_path: Path) -> None:
+    assert "ready" in host.follow("deploy")
+    orders = Orders(host, tables)
+    orders.stock()
+    orders.send(20)
+    orders.await_all()
+    ctrl_c_ends_the_waiting_for_workers(host)
+
+    newer = hosts.copy_version(tmp_path / "next")
+    add_a_migration(newer)
+    host.install("1.1", newer)
+    with orders.coming_in():
+        assert "agree" in host.follow("upgrade")
+    orders.await_all()
+    assert rows(tables, "SELECT version_num FROM alembic_version") == [("next",)]
+    assert rows(tables, "SELECT count(*) > 0 FROM journal WHERE version = '1.1'") == [(True,)]
+
+    with orders.coming_in():
+        printed = host.follow("go back")
+    orders.await_all()
+    assert "left as a newer version has made it" in printed
+    assert "agree" in printed
+
+
+def ctrl_c_ends_the_waiting_for_workers(host: hosts.Host) -> None:
+    with host.started('allocation replay rewind --to-earliest --wait --why "never mind"') as rewinding:
+        command_line.wait_for(rewinding, "waiting until these have stopped")
+        rewinding.send_signal(signal.SIGINT)
+        assert rewinding.wait(hosts.DEADLINE_S) == 130
+        assert rewinding.stderr is not None
+        assert "Traceback" not in rewinding.stderr.read()
+    assert "rewound" not in host.run("allocation audit")
+
+
+def add_a_migration(source: Path) -> None:
+    """Make a version into the next one: it adds columns to the tables that work goes on in, a table and an index."""
+    versions = source / "allocation" / "adapters" / "postgres" / "migrations" / "versions"
+    head = max(versions.glob("*.py")).name[:4]
+    (versions / "9999_next.py").write_text(_ADDED.format(head=head))
+    init = source / "allocation" / "__init__.py"
+    init.write_text('"""The next version."""\n\n__version__ = "1.1"\n')
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_every_other_recipe(
+    host: hosts.Host,
+    settings: config.Settings,
+    tables: sqlalchemy.Engine,
+    breakable_stack: devstack.Stack,
+    tmp_path: Path,
+) -> None:
+    with_a_role_of_its_own(host, settings, tables, breakable_stack)
+    host.follow("deploy")
+    orders = Orders(host, tables)
+    orders.stock()
+    with contextlib.closing(systems.System(settings, directory=tmp_path, seed=1)) as traffic:
+        commands = traffic.workload("mixed")
+        traffic.send(commands.first() + commands.take(400))
+        scale(host, orders)
+        restore(host, orders)
+        with orders.coming_in():
+            host.more |= {"NEW_PASSWORD": "second", "POSTGRES_ADMIN": settings.database_url.replace("+psycopg2", "")}
+            host.follow("rotate the password of the database")
+        orders.await_all()
+        assert "second" in host.environment["ALLOCATION_DATABASE_URL"]
+        traffic.send(draft._replace(headers=()) for draft in commands.take(200))
+        traffic.drain(parked=False)
+        assert rows(tables, "SELECT count(*) > 0 FROM parked WHERE message_source = 'kafka'") == [(True,)]
+        new = clusters.WithUsers(tmp_path / "new-kafka")
+        try:
+            new.start()
+            new.wait_ready()
+            move(host, orders, settings, new)
+        finally:
+            host.close()
+            new.stop()
+
+
+def with_a_role_of_its_own(
+    host: hosts.Host, settings: config.Settings, tables: sqlalchemy.Engine, stack: devstack.Stack
+) -> None:
+    """Let the service be a user that needs its password."""
+    url = sqlalchemy.make_url(settings.database_url)
+    rules = stack.postgres.directory / "data" / "pg_hba.conf"
+    text = rules.read_text()
+    if ROLE not in text:
+        rules.write_text(f"host all {ROLE} all scram-sha-256\n{text}")
+    for statement in (
+        f"DROP ROLE IF EXISTS {ROLE}",
+        f"CREATE ROLE {ROLE} LOGIN PASSWORD 'first'",
+        f"ALTER DATABASE {url.database} OWNER TO {ROLE}",
+        "SELECT pg_reload_conf()",
+    ):
+        rows_of(tables, statement)
+    own = url.set(username=ROLE, password="first").render_as_string(hide_password=False)
+    host.set(host.environment | {"ALLOCATION_DATABASE_URL": own})
+
+
+def rows_of(engine: sqlalchemy.Engine, statement: str) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def scale(host: hosts.Host, orders: Orders) -> None:
+    with orders.coming_in():
+        host.follow("scale out")
+        await_shares(host, [6, 6, 6])
+        host.follow("scale in")
+        await_shares(host, [18])
+        host.follow("add partitions")
+        await_shares(host, [36])
+    orders.await_all()
+    assert host.settings.partitions == 12
+
+
+def await_shares(host: hosts.Host, expected: list[int]) -> None:
+    """Wait until the workers have so many partitions each."""
+
+    def are_shared() -> bool:
+        found = json.loads(host.run("allocation status --json || true"))
+        return sorted(member["partitions"] for member in found["members"]) == expected
+
+    waiting.wait_until(are_shared, deadline_s=hosts.DEADLINE_S)
+
+
+def restore(host: hosts.Host, orders: Orders) -> None:
+    with orders.coming_in():
+        host.follow("back up")
+    orders.send(100)
+    orders.await_all()
+    with orders.coming_in():
+        assert "agree" in host.follow("restore")
+    orders.await_all()
+    assert "replay.restored" in host.run("allocation audit")
+
+
+def move(host: hosts.Host, orders: Orders, settings: config.Settings, new: clusters.WithUsers) -> None:
+    new.add_user("allocation-1", "first")
+    host.more |= {
+        "OLD_KAFKA": settings.kafka_bootstrap_servers,
+        "OLD_KAFKA_CONFIG": "{}",
+        "NEW_KAFKA": new.asking,
+        "NEW_KAFKA_CONFIG": clusters.as_user("allocation-1", "first"),
+        "KAFKA_ADMIN": new.bootstrap_servers,
+        "NEW_PASSWORD": "second",
+    }
+    orders.await_all()
+    assert "agree" in host.follow("move")
+    orders.send(20)
+    orders.await_all()
+    host.run("allocation replay rebuild --into trial --compare")
+    with orders.coming_in():
+        host.follow("rotate the user of Kafka")
+    orders.await_all()
+    assert "agree" in host.run("allocation verify")
+    assert "cluster.moved" in host.run("allocation audit")
+
+
+def test_every_recipe_of_the_run_book_is_followed_by_one_of_these_tests() -> None:
+    assert set(recipes.read()) == {*IN_SHORT, *AT_LENGTH}
+
+
+@pytest.mark.parametrize("line", sorted(recipes.commands()))
+def test_every_command_that_the_run_book_names_is_there_with_its_options(line: str) -> None:
+    words = shlex.split(line.replace("…", ""))[1:]
+    command = typer.main.get_command(app.app)
+    while words and hasattr(command, "commands") and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
