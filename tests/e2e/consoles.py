@@ -12,7 +12,7 @@ import sqlalchemy
 from allocation import bootstrap, config
 from allocation.devstack import ports
 from allocation.service_layer.operations import producing
-from tests import databases
+from tests import databases, waiting
 from tests.e2e import parts
 
 if TYPE_CHECKING:
@@ -42,6 +42,14 @@ class Watched:
         with bootstrap.command_sender(self.settings) as sender:
             for command in commands:
                 sender.send(command)
+
+    def wait_for(self, condition: str) -> None:
+        """Wait until a condition in SQL holds."""
+        waiting.wait_until(lambda: bool(self._ask(f"SELECT {condition}")), deadline_s=parts.DEADLINE_S)
+
+    def _ask(self, query: str) -> object:
+        with self.database.connect() as connection:
+            return connection.exec_driver_sql(query).scalar_one()
 
     def execute(self, statement: str) -> None:
         with self.database.begin() as connection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import tempfile
@@ -16,17 +15,17 @@ from allocation.entrypoints.cli.story import order_lines
 from tests.e2e import browsers, consoles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from playwright import sync_api
 
     from allocation.service_layer.operations import producing
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-_SIZE: sync_api.ViewportSize = {"width": 1200, "height": 720}
-_FLOW_S = 25.0  # until the charts have something to show
+_SIZE: sync_api.ViewportSize = {"width": 1120, "height": 620}
+_FLOW_S = 75.0  # until the charts have something to show
 _LINES = 10_000
-_Scheme = Literal["light", "dark"]
+_SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 def main() -> None:
@@ -54,46 +53,53 @@ def _send(system: consoles.Watched, stop: threading.Event) -> None:
 
 
 def _lines(stop: threading.Event) -> Iterator[bytes]:
-    """Yield the stock, what happened to one order, and the order lines in waves, until told to stop."""
+    """Yield the stock, then order lines in waves until told to stop, and what happens to one order in between."""
     lines = order_lines.read(_LINES)
-    yield from (batch.command() for batch in order_lines.stock_for(lines, today=datetime.now(UTC).date()).batches)
-    for number, line in enumerate(itertools.cycle(lines)):
-        if stop.wait(0.001 + 0.004 * math.sin(number / 900) ** 2):
+    stock = order_lines.stock_for(lines, today=datetime.now(UTC).date())
+    yield from (batch.command() for batch in stock.batches)
+    yield from map(_line, _STOCK)
+    stop.wait(_STOCK_S)
+    for number, line in enumerate(lines):
+        if stop.wait(0.004 + 0.012 * math.sin(number / 500) ** 2):
             return
         yield line.command()
-        if number < len(_MOVED):
-            yield json.dumps({"type": _MOVED[number].type, **_MOVED[number].fields}).encode()
+        if number in _MOVES:
+            yield _line(_MOVES[number])
+    stop.wait()
+
+
+def _line(command: producing.GivenCommand) -> bytes:
+    return json.dumps({"type": command.type, **dict(command.fields)}).encode()
 
 
 def _fail(number: int, error: producing.Unsendable) -> bool:
     raise AssertionError(f"line {number}: {error}")
 
 
-_MOVED = (
+_STOCK = (
     consoles.a_batch("early-batch", "RETRO-LAMPSHADE", 50, "2030-12-24"),
     consoles.a_batch("late-batch", "RETRO-LAMPSHADE", 50, "2031-01-23"),
-    consoles.an_order("order-1", "RETRO-LAMPSHADE", 10),
-    consoles.a_change("early-batch", 5, "RETRO-LAMPSHADE"),
 )
+_STOCK_S = 5.0  # until all of it is there
+_MOVES = {
+    300: consoles.an_order("order-1", "RETRO-LAMPSHADE", 10),
+    900: consoles.a_change("early-batch", 5, "RETRO-LAMPSHADE"),
+}
 
 
 def _take_all(url: str, browser: sync_api.Browser) -> None:
-    schemes: Iterable[_Scheme] = ("light", "dark")
-    for scheme in schemes:
-        page = browser.new_page(viewport=_SIZE, color_scheme=scheme)
+    light, dark = (browser.new_page(viewport=_SIZE, color_scheme=scheme) for scheme in _SCHEMES)
+    for page in (light, dark):
         page.goto(url)
-        page.wait_for_timeout(_FLOW_S * 1000)
-        page.screenshot(path=IMAGES / f"console-flow-{scheme}.png")
-        page.get_by_role("link", name="Stock").click()
-        page.locator("#stock-list button").first.wait_for()
-        page.screenshot(path=IMAGES / f"console-stock-{scheme}.png")
-        page.goto(f"{url}/#/story/order/order-1")
-        page.locator(".timeline li").first.wait_for()
-        page.screenshot(path=IMAGES / f"console-story-{scheme}.png")
-        page.get_by_role("link", name="Dead letters").click()
-        page.locator("#letters td").first.wait_for()
-        page.screenshot(path=IMAGES / f"console-letters-{scheme}.png")
-        page.close()
+    light.wait_for_timeout(_FLOW_S * 1000)
+    light.screenshot(path=IMAGES / "console-flow-light.png")
+    dark.screenshot(path=IMAGES / "console-flow-dark.png")
+    light.get_by_role("link", name="Stock").click()
+    light.locator("#stock-list button").first.wait_for()
+    light.screenshot(path=IMAGES / "console-stock.png")
+    dark.goto(f"{url}/#/story/order/order-1")
+    dark.locator(".timeline li").first.wait_for()
+    dark.screenshot(path=IMAGES / "console-story.png")
 
 
 if __name__ == "__main__":

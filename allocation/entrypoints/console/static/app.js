@@ -23,7 +23,7 @@ function route(isFirst) {
     if (link.hash === `#/${page}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  document.title = `${$(`section[data-page=${page}] h1`).textContent} – Allocation`;
+  document.title = `${$(`section[data-page=${page}] h1`).textContent} - Allocation`;
   for (const [other, one] of Object.entries(PAGES)) if (other !== page) one.close?.();
   PAGES[page].open?.(...rest);
   if (!isFirst) $("#main").focus({ preventScroll: true });

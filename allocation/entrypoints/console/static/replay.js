@@ -3,12 +3,16 @@
 import { get } from "./api.js";
 import { $, count, el, number, table, time } from "./dom.js";
 
+let planned = 0;
+
 async function plan() {
+  const mine = ++planned; // an answer that comes late must not take the place of a later one
   const given = $("#since").value;
   const output = $("#plan-form output");
   output.textContent = "Looking …";
   try {
     const { lines } = await get("plan", { since: given ? new Date(given).toISOString() : "" });
+    if (mine !== planned) return;
     const columns = [["topic"], ["partition", "n"], ["begins", "n"], ["first", "time"], ["ends", "n"], ["newest", "time"], ["handled up to", "n"], ["group", "n"]];
     const cells = (one) => [one.topic, one.partition, number(one.begin), one.first_at && time(one.first_at), number(one.end), one.newest_at && time(one.newest_at),
       one.position === null ? null : number(one.position), one.committed === null ? null : number(one.committed)];

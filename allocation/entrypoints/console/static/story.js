@@ -31,10 +31,14 @@ function now(found) {
   return el("ul", { class: "now" }, ...batches, ...("order" in found ? lines : []));
 }
 
+let told = 0;
+
 async function tell(kind, id) {
+  const mine = ++told; // an answer that comes late must not take the place of a later one
   $("#story").replaceChildren(el("p", { class: "note" }, "Reading the topics …"));
   try {
     const found = await get("story", { kind, id });
+    if (mine !== told) return;
     const steps = found.steps.slice(-SHOWN);
     $("#story").replaceChildren(
       el("h2", {}, `${kind === "sku" ? "SKU" : kind} ${id}`),
