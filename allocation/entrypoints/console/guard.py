@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MIN_TOKEN_LENGTH = 16
 
+_CALLS = "/api/"
+_OWN = "same-origin"
 _SAFE = frozenset({"GET", "HEAD"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = {
@@ -58,24 +60,25 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        refused = self._refusal(scope["method"], Headers(scope=scope))
+        refused = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
         if refused is None:
             await self._app(scope, receive, protected_send)
         else:
             await answers.problem(*refused)(scope, receive, protected_send)
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+    def _refusal(self, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if self._is_local and _name(host) not in _LOCAL:
             return 421, f"{host!r} is no name of this machine; call the console by localhost"
-        if method in _SAFE:
-            return None
-        return self._of_change(host, headers)
+        # A link to the page may stand anywhere; nobody else's page may make this one's calls, which cost something.
+        if path.startswith(_CALLS) and headers.get("sec-fetch-site", _OWN) not in {_OWN, "none"}:
+            return 403, "the call comes from another site"
+        return None if method in _SAFE else self._of_change(host, headers)
 
     def _of_change(self, host: str, headers: Headers) -> tuple[int, str] | None:
         if self._token is None:
             return 403, "this console only shows; start it with --token or ALLOCATION_CONSOLE_TOKEN to change things"
-        if headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        if headers.get("sec-fetch-site", _OWN) != _OWN:
             return 403, "the call comes from another site"
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:

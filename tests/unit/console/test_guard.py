@@ -75,6 +75,14 @@ def test_other_methods_change_nothing(world: World, method: str) -> None:
     assert world.client.request(method, "/api/parked/release").status_code in (401, 415)
 
 
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)]
+)
+def test_another_site_may_link_to_the_page_and_not_make_its_calls(world: World, site: str, status: int) -> None:
+    assert world.client.get("/api/parked", headers={"sec-fetch-site": site}).status_code == status
+    assert world.client.get("/", headers={"sec-fetch-site": site}).status_code == 200
+
+
 @pytest.mark.parametrize("host", ["localhost:5010", "127.0.0.1", "[::1]:5010", "LOCALHOST"])
 def test_it_answers_by_the_names_of_this_machine(world: World, host: str) -> None:
     assert world.client.get("/api/console", headers={"host": host}).status_code == 200
