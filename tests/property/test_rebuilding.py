@@ -54,10 +54,10 @@ class World:
         overdue = room.overdue(self.database.now, limit=10)
         if overdue:
             expire = functools.partial(self._processor.expire, overdue, expired_at=self.database.now)
-            self._policy.go_through(expire)
+            self._policy.passage()(expire)
         while queues := room.to_release(limit=10):
             release = functools.partial(self._processor.release, queues, room.creations(queues))
-            self._policy.go_through(release)
+            self._policy.passage()(release)
         self._note()
 
     def discard_poisoned(self) -> None:
