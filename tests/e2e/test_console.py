@@ -6,6 +6,7 @@ import importlib.resources
 import os
 import re
 import signal
+import statistics
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -232,24 +233,24 @@ def test_ten_thousand_skus_are_scrolled_through_smoothly(seen: Seen, system: con
     page = seen.open("stock")
     page.get_by_label("SKU begins with").fill("MANY-")
     sync_api.expect(page.locator("#stock-count")).to_have_text("10,000 SKUs")
-    slowest_ms = page.evaluate(SCROLL)
-    assert slowest_ms < 200, "a frame took so many milliseconds on a busy machine"
+    frames_ms = page.evaluate(SCROLL)
+    assert statistics.median(frames_ms) < 100, "two frames each; the median, since the machine may be busy with others"
     page.get_by_role("button", name="MANY-10000").wait_for()
     assert page.locator("#stock-list li").count() < 60
 
 
-# Scrolls in steps to the end, a frame each, and tells the longest that our own drawing took.
+# Scrolls to the end in steps, and tells how many milliseconds passed at each until it was drawn.
 SCROLL = """async () => {
     const view = document.querySelector('#stock-view');
-    let slowest = 0;
+    const took = [];
     for (let step = 1; step <= 60; step++) {
         const began = performance.now();
         view.scrollTop = (view.scrollHeight * step) / 60;
         await new Promise(requestAnimationFrame);
         await new Promise(requestAnimationFrame);
-        slowest = Math.max(slowest, performance.now() - began);
+        took.push(performance.now() - began);
     }
-    return slowest;
+    return took;
 }"""
 
 
