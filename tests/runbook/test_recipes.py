@@ -1,8 +1,8 @@
 """The run-book is followed, line by line, on an installation at work; after each recipe all agrees.
 
 The single commands that alerts and replay send an operator to are run where they belong, in tests/integration: `dlq` in
-test_dead_letter_operation.py, `parked` in test_parked_operation.py, `outbox` in test_relay.py, `replay` and `position` in
-test_replay_operation.py, test_rebuilding.py and test_restoring.py; lost logs in tests/chaos/test_logs.py.
+test_dead_letter_operation.py, `parked` in test_parked_operation.py, `outbox` in test_relay.py, `replay` and `position`
+in test_replay_operation.py, test_rebuilding.py and test_restoring.py; lost logs in tests/chaos/test_logs.py.
 """
 
 from __future__ import annotations
