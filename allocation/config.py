@@ -53,7 +53,7 @@ class Settings(pydantic_settings.BaseSettings):
     consumer_instance_id: str | None = pydantic.Field(None, description="a stable name for this worker: quick restarts")
     group_protocol: Literal["classic", "consumer"] = pydantic.Field("classic", description="rebalance protocol")
     session_timeout_ms: int = pydantic.Field(
-        8000, ge=1000, description="a silent worker loses its partitions after this (classic)"
+        6000, ge=1000, description="a silent worker loses its partitions after this (classic)"
     )
     partitions: int = pydantic.Field(6, ge=1, le=1000, description="partitions of a topic that `init` creates")
     replication_factor: int = pydantic.Field(1, ge=1, le=10, description="replicas of a topic that `init` creates")

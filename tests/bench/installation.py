@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def fresh(endpoints: devstack.Endpoints, *, session_timeout_ms: int = 8000) -> Iterator[config.Settings]:
+def fresh(endpoints: devstack.Endpoints, *, session_timeout_ms: int = 6000) -> Iterator[config.Settings]:
     """Lend the settings of an installation that is initialised and empty."""
     name = f"bench_{uuid.uuid4().hex[:8]}"
     run(endpoints.database_url, f"CREATE DATABASE {name}")
