@@ -28,11 +28,11 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	@touch $@
 
 lock:  ## Compile the lock files anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
+	uv pip compile --quiet --no-strip-extras --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock
-	uv pip compile --quiet --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
+	uv pip compile --quiet --no-strip-extras --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" --extra dev pyproject.toml --output-file requirements-dev.lock
-	echo hatchling | uv pip compile --quiet --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
+	echo hatchling | uv pip compile --quiet --no-strip-extras --universal --python-version 3.11.2 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" --constraint requirements-dev.lock - --output-file requirements-build.lock
 
 demo: install  ## Tell the story on a stack of its own: real Kafka, PostgreSQL, Redis, 10,000 real order lines
