@@ -136,10 +136,11 @@ class RelayTransactions:
             raise self._fate(errors.kafka_error(exception)) from exception
         except SystemError as error:
             # The client (2.16) leaves the exception of a fatal error pending while it calls back with what else
-            # happened, and Python blames the callback.
-            if not isinstance(error.__cause__, confluent_kafka.KafkaException):
-                raise
-            raise self._fate(errors.kafka_error(error.__cause__)) from error
+            # happened; Python blames the callback, or finds no exception at all. How it ended, recovery tells.
+            if isinstance(error.__cause__, confluent_kafka.KafkaException):
+                raise self._fate(errors.kafka_error(error.__cause__)) from error
+            msg = f"the client of Kafka at {self._config.bootstrap_servers} failed, and does not say why: {error}"
+            raise outside.DependencyDown(msg) from error
 
     def _fate(self, error: confluent_kafka.KafkaError) -> Exception:
         """Return what an error means; what went wrong with a message says more than that its transaction failed."""
