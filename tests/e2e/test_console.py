@@ -27,7 +27,8 @@ pytestmark = [
 ]
 
 PAGES = ("flow", "stock", "story/order/o1", "letters", "parked", "replay")
-SEEN_WITHIN_MS = 5000
+# On a quiet machine it is 5 s; a test is no benchmark.
+SEEN_WITHIN_MS = 30_000
 MARKUP = "<img src=x onerror=\"document.title='broken'\">"
 # axe-core, MPL-2.0, as the package brings it.
 AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
