@@ -10,9 +10,10 @@ from allocation.adapters.avro import registry as avro_registry
 from allocation.adapters.avro import schemas as avro_schemas
 from allocation.adapters.avro import serde as avro
 from allocation.adapters.kafka import clients as kafka
+from allocation.adapters.kafka import errors as kafka_errors
 from allocation.adapters.postgres import engine as postgres
 from allocation.adapters.postgres import schema
-from allocation.service_layer import topics
+from allocation.service_layer import ports, topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from allocation import config
+
+# What a look at the services may end in: one does not answer, or lacks what `init` makes.
+EXPECTED_FAILURES = (
+    ports.Retryable,
+    kafka_errors.KafkaRefused,
+    schema.NotInitialised,
+    avro_registry.SchemaNotRegistered,
+)
 
 
 def topic_names(settings: config.Settings) -> topics.TopicNames:

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 
 from allocation.adapters.avro import registry as avro_registry
 from allocation.adapters.avro import schemas as avro_schemas
-from allocation.adapters.kafka import errors as kafka_errors
 from allocation.adapters.kafka import figures as kafka_figures
 from allocation.adapters.postgres import figures as postgres_figures
-from allocation.adapters.postgres import schema
 from allocation.adapters.prometheus import hearing, looking, metrics
 from allocation.adapters.redis import connections as redis_connections
 from allocation.bootstrap import connections
-from allocation.service_layer import ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,12 +69,7 @@ def observation(settings: config.Settings, *, part: str) -> Iterator[Observation
             database=postgres_figures.DatabaseFigures(engine),
             partitions=kafka.partitions,
             others=others,
-            expected=(
-                ports.Retryable,
-                kafka_errors.KafkaRefused,
-                schema.NotInitialised,
-                avro_registry.SchemaNotRegistered,
-            ),
+            expected=connections.EXPECTED_FAILURES,
         )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from allocation.adapters.avro import registry as avro_registry
 from allocation.adapters.avro import schemas as avro_schemas
 from allocation.adapters.avro import serde as avro
-from allocation.adapters.kafka import errors as kafka_errors
 from allocation.adapters.kafka import figures as kafka_figures
 from allocation.adapters.kafka import log_reader, whole_logs
 from allocation.adapters.kafka import producer as kafka_producer
@@ -17,7 +16,7 @@ from allocation.adapters.kafka import topics as kafka_topics
 from allocation.adapters.postgres import figures as postgres_figures
 from allocation.adapters.postgres import schema, snapshot
 from allocation.adapters.redis import connections as redis_connections
-from allocation.service_layer import envelopes, ports, reading, topics
+from allocation.service_layer import envelopes, reading, topics
 from allocation.service_layer.operations import history_making, history_sources, producing, status, tailing
 from allocation.service_layer.operations.verify import events as verified_events
 from allocation.service_layer.operations.verify import verification as verify
@@ -124,10 +123,5 @@ def inspection(settings: config.Settings) -> Iterator[status.Inspection]:
                 "schema registry": lambda: _command_schemas(registry, names),
                 "Redis": lambda: redis_connections.check(client),
             },
-            expected=(
-                ports.Retryable,
-                kafka_errors.KafkaRefused,
-                schema.NotInitialised,
-                avro_registry.SchemaNotRegistered,
-            ),
+            expected=connections.EXPECTED_FAILURES,
         )

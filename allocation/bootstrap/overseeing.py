@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 from allocation import views
 from allocation.adapters.avro import registry as avro_registry
 from allocation.adapters.avro import schemas as avro_schemas
-from allocation.adapters.kafka import errors as kafka_errors
 from allocation.adapters.kafka import flow_figures as kafka_figures
 from allocation.adapters.postgres import engine as postgres
 from allocation.adapters.postgres import flow_figures as postgres_figures
 from allocation.adapters.postgres import schema
 from allocation.adapters.redis import connections as redis_connections
 from allocation.bootstrap import connections
-from allocation.service_layer import ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -77,10 +75,5 @@ def oversight(settings: config.Settings) -> Iterator[Oversight]:
                 "schema registry": lambda: registry.check(subject=avro_schemas.subject(names.allocate)),
                 "Redis": lambda: redis_connections.check(client),
             },
-            expected=(
-                ports.Retryable,
-                kafka_errors.KafkaRefused,
-                schema.NotInitialised,
-                avro_registry.SchemaNotRegistered,
-            ),
+            expected=connections.EXPECTED_FAILURES,
         )

@@ -24,6 +24,20 @@ DEADLINE_S = 30.0
 
 Given = tuple[str, "Mapping[str, object]", str]  # the name of a record, its fields, its id
 
+STOCK: list[Given] = [
+    ("CreateBatch", {"ref": "early", "sku": "CHAIR", "qty": 10, "eta": None}, "stock-1"),
+    ("CreateBatch", {"ref": "late", "sku": "CHAIR", "qty": 4, "eta": None}, "stock-2"),
+]
+ORDERS: list[Given] = [
+    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),
+    ("Allocate", {"orderid": "o2", "sku": "CHAIR", "qty": 3}, "order-2"),
+    ("Allocate", {"orderid": "o3", "sku": "CHAIR", "qty": 9}, "order-3"),  # out of stock
+    ("Allocate", {"orderid": "o4", "sku": "CHAIR", "qty": -9}, "order-4"),  # refused
+    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),  # a duplicate
+    ("Allocate", {"orderid": "o5", "sku": "CHAIR", "qty": 1}, "order-1"),  # another's id
+    ("Allocate", {"orderid": "o6", "sku": "LAMP", "qty": 1}, "order-6"),  # waits
+]
+
 
 @contextlib.contextmanager
 def running(settings: config.Settings, *, is_relaying: bool = True) -> Iterator[None]:

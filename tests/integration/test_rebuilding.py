@@ -24,18 +24,8 @@ if TYPE_CHECKING:
 NOTE = audit.Note("jane", "the live one was damaged")
 BUSINESS = (tables.products, tables.batches, tables.order_lines)
 
-STOCK: list[settled.Given] = [
-    ("CreateBatch", {"ref": "early", "sku": "CHAIR", "qty": 10, "eta": None}, "stock-1"),
-    ("CreateBatch", {"ref": "late", "sku": "CHAIR", "qty": 4, "eta": None}, "stock-2"),
-]
 ORDERS: list[settled.Given] = [
-    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),
-    ("Allocate", {"orderid": "o2", "sku": "CHAIR", "qty": 3}, "order-2"),
-    ("Allocate", {"orderid": "o3", "sku": "CHAIR", "qty": 9}, "order-3"),  # out of stock
-    ("Allocate", {"orderid": "o4", "sku": "CHAIR", "qty": -9}, "order-4"),  # refused
-    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),  # a duplicate
-    ("Allocate", {"orderid": "o5", "sku": "CHAIR", "qty": 1}, "order-1"),  # another's id
-    ("Allocate", {"orderid": "o6", "sku": "LAMP", "qty": 1}, "order-6"),  # waits, and is released
+    *settled.ORDERS,
     ("Allocate", {"orderid": "o7", "sku": "NEVER", "qty": 1}, "order-7"),  # waits, and expires
     ("Allocate", {"orderid": "o8", "sku": "TABLE", "qty": 1}, "order-8"),  # waits, and is discarded
 ]
@@ -56,7 +46,7 @@ def filled(initialised: config.Settings, monkeypatch: pytest.MonkeyPatch) -> con
     """An installation at rest in which timers and an operator have decided, and one command still waits."""
     patient = initialised.model_copy(update={"grace_s": 600.0, "max_retries": 0})
     with settled.running(patient):
-        settled.send(patient, STOCK)
+        settled.send(patient, settled.STOCK)
         settled.wait_until_settled(patient, seen=2)
         settled.send(patient, ORDERS)
         settled.wait_until_settled(patient, seen=11, parked=3)

@@ -98,7 +98,7 @@ def test_a_restored_database_does_again_what_it_lacks_and_announces_nothing_twic
 ) -> None:
     settings = initialised.model_copy(update={"grace_s": 600.0})
     with settled.running(settings):
-        settled.send(settings, test_rebuilding.STOCK)
+        settled.send(settings, settled.STOCK)
         settled.wait_until_settled(settings, seen=2)
     with settled.running(settings, is_relaying=False):  # these wait in the outbox of the back-up
         settled.send(settings, test_rebuilding.ORDERS)

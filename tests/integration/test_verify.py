@@ -18,19 +18,6 @@ if TYPE_CHECKING:
     from allocation import config
     from allocation.service_layer.operations.verify import verification
 
-STOCK: list[settled.Given] = [
-    ("CreateBatch", {"ref": "early", "sku": "CHAIR", "qty": 10, "eta": None}, "stock-1"),
-    ("CreateBatch", {"ref": "late", "sku": "CHAIR", "qty": 4, "eta": None}, "stock-2"),
-]
-ORDERS: list[settled.Given] = [
-    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),
-    ("Allocate", {"orderid": "o2", "sku": "CHAIR", "qty": 3}, "order-2"),
-    ("Allocate", {"orderid": "o3", "sku": "CHAIR", "qty": 9}, "order-3"),  # out of stock
-    ("Allocate", {"orderid": "o4", "sku": "CHAIR", "qty": -9}, "order-4"),  # refused
-    ("Allocate", {"orderid": "o1", "sku": "CHAIR", "qty": 3}, "order-1"),  # a duplicate
-    ("Allocate", {"orderid": "o5", "sku": "CHAIR", "qty": 1}, "order-1"),  # another's id
-    ("Allocate", {"orderid": "o6", "sku": "LAMP", "qty": 1}, "order-6"),  # waits
-]
 SHRINK: settled.Given = ("ChangeBatchQuantity", {"batchref": "early", "qty": 5, "sku": "CHAIR"}, "shrink")
 
 
@@ -39,7 +26,7 @@ def filled(initialised: config.Settings) -> config.Settings:
     """An installation at rest: every outcome there is, one line moved by a shrunken batch, one command waiting."""
     patient = initialised.model_copy(update={"grace_s": 600.0})
     with settled.running(patient):
-        for seen, given in ((2, STOCK), (9, ORDERS), (10, [SHRINK])):
+        for seen, given in ((2, settled.STOCK), (9, settled.ORDERS), (10, [SHRINK])):
             settled.send(patient, given)
             settled.wait_until_settled(patient, seen=seen, parked=int(seen > 2))
     return patient
@@ -105,7 +92,7 @@ def test_an_installation_at_rest_agrees_and_whatever_sql_changes_in_it_is_named(
 
 
 def test_an_event_that_is_lost_in_the_outbox_or_twice_on_its_topic_is_named(initialised: config.Settings) -> None:
-    settled.send(initialised, [*STOCK, *ORDERS[:2]])
+    settled.send(initialised, [*settled.STOCK, *settled.ORDERS[:2]])
     with settled.running(initialised):
         settled.wait_until_settled(initialised, seen=4)
     assert findings(initialised) == []
@@ -120,7 +107,7 @@ def test_an_event_that_is_lost_in_the_outbox_or_twice_on_its_topic_is_named(init
 
 
 def test_unsent_events_count_and_a_deleted_one_is_a_gap(initialised: config.Settings) -> None:
-    settled.send(initialised, [*STOCK, *ORDERS[:2]])
+    settled.send(initialised, [*settled.STOCK, *settled.ORDERS[:2]])
     with settled.running(initialised, is_relaying=False):
         settled.wait_until_settled(initialised, seen=4, is_relayed=False)
     report = verify(initialised)
@@ -143,7 +130,7 @@ def test_a_system_that_goes_on_working_agrees_all_the_time(initialised: config.S
     busy = initialised.model_copy(update={"batch_size": 5})
     stock: settled.Given = ("CreateBatch", {"ref": "big", "sku": "CHAIR", "qty": 1000, "eta": None}, "stock")
     with settled.running(busy):
-        settled.send(initialised, [stock, *STOCK])
+        settled.send(initialised, [stock, *settled.STOCK])
         settled.send(initialised, orders)
         while shrinking:
             assert findings(initialised) == []
