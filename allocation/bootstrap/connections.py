@@ -37,9 +37,11 @@ def topic_names(settings: config.Settings) -> topics.TopicNames:
 
 
 @contextlib.contextmanager
-def database(settings: config.Settings, *, keeps_connections: bool = True) -> Iterator[sqlalchemy.Engine]:
-    """Open the connections to the database."""
-    engine = postgres.create(settings.database_url, keeps_connections=keeps_connections)
+def database(
+    settings: config.Settings, *, keeps_connections: bool = True, who: str = ""
+) -> Iterator[sqlalchemy.Engine]:
+    """Open the connections to the database; `who` is what they are called there."""
+    engine = postgres.create(settings.database_url, keeps_connections=keeps_connections, who=who)
     try:
         yield engine
     finally:

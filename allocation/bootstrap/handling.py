@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 from typing import TYPE_CHECKING
 
 from allocation.adapters.kafka import consumer as kafka_consumer
 from allocation.adapters.kafka import placement
 from allocation.adapters.kafka import topics as kafka_topics
+from allocation.adapters.postgres import engine as postgres
 from allocation.adapters.postgres import schema, waiting_room
 from allocation.adapters.postgres import unit_of_work as postgres_unit_of_work
 from allocation.service_layer import (
@@ -37,7 +40,9 @@ def worker(
 ) -> Iterator[working.Worker]:
     """Open a worker; raises `NotInitialised` when the database does not belong to these topics, or is older."""
     names = connections.topic_names(settings)
-    with connections.database(settings) as engine, connections.serde(settings, engine) as avro_serde:
+    # By this name its end is seen at once: Kafka misses a member only when its session is over.
+    who = postgres.OF_WORKER + (settings.consumer_instance_id or f"{socket.gethostname()}:{os.getpid()}")
+    with connections.database(settings, who=who) as engine, connections.serde(settings, engine) as avro_serde:
         admin = kafka_topics.TopicAdmin(connections.kafka_clients(settings))
         schema.check_binding(engine, cluster_id=admin.cluster_id(), topic_prefix=settings.topic_prefix)
         currency = repairing.currency(settings, engine)

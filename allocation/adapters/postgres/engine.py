@@ -31,6 +31,10 @@ _SILENCE_MS = (
     15_000  # a server that vanished without a word is given up after this; the kernel would take a quarter hour
 )
 
+# What connections are called; those of a worker have its name behind it.
+APPLICATION = "allocation"
+OF_WORKER = "worker "
+
 _CONFLICTS = (
     psycopg2.errors.DeadlockDetected,
     psycopg2.errors.SerializationFailure,
@@ -51,10 +55,10 @@ class NotInitialised(Exception):
     """The database has no tables, or those of another version or installation."""
 
 
-def create(url: str, *, schema: str | None = None, keeps_connections: bool = True) -> sqlalchemy.Engine:
+def create(url: str, *, schema: str | None = None, keeps_connections: bool = True, who: str = "") -> sqlalchemy.Engine:
     """Return an engine, for the tables of another schema than the usual one if it is named; connects at first use.
 
-    Without `keeps_connections` each connection is closed after its use.
+    Without `keeps_connections` each connection is closed after its use. `who` is what its connections are called.
     """
     own = {} if schema is None else {"search_path": schema}
     options = " ".join(f"-c {name}={value}" for name, value in {**_OPTIONS, **own}.items())
@@ -64,7 +68,7 @@ def create(url: str, *, schema: str | None = None, keeps_connections: bool = Tru
         connect_args={
             "options": options,
             "connect_timeout": _CONNECT_TIMEOUT_S,
-            "application_name": "allocation",
+            "application_name": f"{APPLICATION} {who}".rstrip(),
             "keepalives_idle": 10,
             "tcp_user_timeout": _SILENCE_MS,
         },

@@ -33,9 +33,14 @@ SELECT p.id, p.queue, p.error, p.error_class, (
 )
 FROM parked AS p WHERE p.state = 'poisoned' ORDER BY p.id LIMIT 10
 """)
+# The server closes the connections of a process that dies at once.
+_WORKERS = sqlalchemy.text("""
+SELECT DISTINCT substr(application_name, length(:prefix) + 1) FROM pg_stat_activity
+WHERE datname = current_database() AND starts_with(application_name, :prefix)
+""").bindparams(prefix=f"{postgres.APPLICATION} {postgres.OF_WORKER}")
 _STOCK = sqlalchemy.text("""
 SELECT (SELECT count(*) FROM products), count(*), coalesce(sum(purchased), 0), coalesce(sum(allocated), 0),
-    coalesce(sum(line_count), 0)
+    coalesce(sum(line_count), 0), (SELECT coalesce(sum(event_sequence), 0) FROM products)
 FROM batches
 """)
 
@@ -53,9 +58,10 @@ class FlowFigures:
             shards = tuple(figures.Shard(*row) for row in connection.execute(_SHARDS))
             written = connection.execute(_WRITTEN).scalar_one()
             poisoned = tuple(figures.Poisoned(*row) for row in connection.execute(_POISONED))
-        return figures.Work(database=self._status(), shards=shards, written=written, poisoned=poisoned)
+            workers = frozenset(connection.execute(_WORKERS).scalars())
+        return figures.Work(database=self._status(), shards=shards, written=written, poisoned=poisoned, workers=workers)
 
     def stock(self) -> figures.Stock:
-        """Return all stock together; reads every batch."""
+        """Return all stock together; reads every batch and product."""
         with postgres.reading(self._database) as connection:
             return figures.Stock(*map(int, connection.execute(_STOCK).one()))

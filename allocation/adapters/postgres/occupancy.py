@@ -10,7 +10,7 @@ _CONNECTED = """
 SELECT format('connection %s from %s, since %s', pid, coalesce(host(client_addr), 'this machine'),
     to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS'))
 FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'allocation'
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name ~ '^allocation( |$)'
     AND backend_type = 'client backend'
 """
 # Who does the maintenance keeps the lease for as long as nobody else shall, and is not at work meanwhile.

@@ -42,11 +42,14 @@ def console(
 def top(
     *,
     once: Annotated[bool, typer.Option("--once", help="Print one picture and end, as without a terminal.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what the console's page is told: a line of JSON each second.")
+    ] = False,
 ) -> None:
     """Show flow, rates, lags and what is wrong in the terminal, each second anew; Ctrl-C ends it.
 
-    The figures are those of the console and of `allocation status`; for programs there is `status --json`.
+    The figures are those of the console and of `allocation status`.
     """
     from allocation.entrypoints.overseeing import terminal  # noqa: PLC0415 - see above
 
-    terminal.run(starting.settings(), once=once)
+    terminal.run(starting.settings(), once=once, as_json=as_json)

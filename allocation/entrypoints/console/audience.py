@@ -22,11 +22,22 @@ _RETRY_MS = 2000
 class Audience:
     """The viewers of one console; belongs to its event loop.
 
-    `look` returns what is to be shown, at once; it is called each `interval_s` while somebody watches.
+    `ask` asks for what is to be shown, and `look` returns that a little later; both return at once, and are called
+    each `interval_s` while somebody watches.
     """
 
-    def __init__(self, look: Callable[[], dict[str, Any]], *, interval_s: float, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        ask: Callable[[], None],
+        look: Callable[[], dict[str, Any]],
+        *,
+        settle_s: float,
+        interval_s: float,
+        stop: threading.Event,
+    ) -> None:
+        self._ask = ask
         self._look = look
+        self._settle_s = settle_s
         self._interval_s = interval_s
         self._stop = stop
         self._viewers: set[asyncio.Queue[str | None]] = set()
@@ -55,9 +66,11 @@ class Audience:
 
     async def _show(self) -> None:
         while self._viewers and not self._stop.is_set():
+            self._ask()
+            await asyncio.sleep(self._settle_s)
             self._newest = frame("overview", self._look())
             self._give(self._newest)
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(self._interval_s - self._settle_s)
         self._newest = None
         self._give(None)
 

@@ -35,7 +35,13 @@ def serve(settings: config.Settings, stop: threading.Event) -> None:
     sock = listening.open_socket(settings.console_host, settings.console_port, who="the console", remedy=remedy)
     with sock, bootstrap.oversight(settings) as oversight:
         watch = watching.Watch(oversight, parts=parts.asked(settings.console_parts))
-        watched = audience.Audience(lambda: plain.plain(watch.look()), interval_s=watching.INTERVAL_S, stop=stop)
+        watched = audience.Audience(
+            watch.ask,
+            lambda: plain.plain(watch.look()),
+            settle_s=watching.SETTLE_S,
+            interval_s=watching.INTERVAL_S,
+            stop=stop,
+        )
         app = application.create(
             watched, operations.LiveOperations(settings, oversight), host=settings.console_host, token=token
         )

@@ -16,10 +16,11 @@ GOOD_FOR_S = 1.0  # several who ask at once, or twice in a row, are told the sam
 
 
 class Question(Generic[_T]):
-    """Asked in a thread of its own, and never twice at once; any thread may ask."""
+    """Asked in a thread of its own, and never twice at once; any thread may ask. An answer is good for `good_for_s`."""
 
-    def __init__(self, ask: Callable[[], _T]) -> None:
+    def __init__(self, ask: Callable[[], _T], *, good_for_s: float = GOOD_FOR_S) -> None:
         self._ask = ask
+        self._good_for_s = good_for_s
         self._lock = threading.Lock()
         self._asked: futures.Future[_T] | None = None
         self._good_until = 0.0
@@ -37,8 +38,8 @@ class Question(Generic[_T]):
         try:
             found = self._ask()
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
-            self._good_until = time.monotonic() + GOOD_FOR_S
+            self._good_until = time.monotonic() + self._good_for_s
             into.set_exception(error)
         else:
-            self._good_until = time.monotonic() + GOOD_FOR_S
+            self._good_until = time.monotonic() + self._good_for_s
             into.set_result(found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich import box, console, panel, table, text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from allocation.service_layer.operations import status
     from allocation.service_layer.operations.overview import flow
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LEVELS = "▁▂▃▄▅▆▇█"
 _CHART_WIDTH = 40
 _MAX_LAGS = 8
+_MAX_PAST = 3
 
 # From the topics to the events: what each stage does, its rate, and what waits before the next one.
 _STAGES = (
@@ -29,7 +30,13 @@ _STAGES = (
 def draw(overview: flow.Overview) -> console.Group:
     """Return the picture."""
     return console.Group(
-        _heading(overview), _flow(overview), _who(overview.status), _behind(overview.status), *_alarms(overview)
+        _heading(overview),
+        _flow(overview),
+        _who(overview.status),
+        _totals(overview),
+        _behind(overview.status),
+        *_alarms(overview),
+        *_lately(overview),
     )
 
 
@@ -89,11 +96,27 @@ def _who(found: status.Status) -> text.Text:
         line.append("worker ", style="bold").append(f"{member.name}, {member.partitions} partitions   ")
     for name, owner in found.database.owners.items() if found.database is not None else ():
         line.append(f"{name} ", style="bold").append(f"{owner}   ")
-    if found.kafka is not None:
-        letters = found.kafka.dead_letters
-        line.append("dead letters ", style="bold")
-        line.append(f"{letters.count:,}" if letters.is_exact else f"at most {letters.count:,}")
     return line
+
+
+def _totals(overview: flow.Overview) -> text.Text:
+    line = text.Text()
+    for name, value in _in_all(overview):
+        line.append(f"{name} ", style="bold").append(f"{value}   ")
+    return line
+
+
+def _in_all(overview: flow.Overview) -> Iterator[tuple[str, str]]:
+    stock, kafka = overview.seen.stock, overview.status.kafka
+    if stock is not None:
+        yield "lines allocated", f"{stock.lines:,}"
+        yield "pieces", f"{stock.allocated:,} of {stock.purchased:,}"
+        yield "batches", f"{stock.batches:,}"
+        yield "SKUs", f"{stock.skus:,}"
+        yield "events", f"{stock.events:,}"
+    if kafka is not None:
+        letters = kafka.dead_letters
+        yield "dead letters", f"{letters.count:,}" if letters.is_exact else f"at most {letters.count:,}"
 
 
 def _behind(found: status.Status) -> text.Text:
@@ -115,3 +138,10 @@ def _alarms(overview: flow.Overview) -> list[panel.Panel]:
         for one in overview.alarms
     )
     return [panel.Panel(lines, title="wrong", border_style="red", title_align="left")]
+
+
+def _lately(overview: flow.Overview) -> list[text.Text]:
+    return [
+        text.Text(f"{one.ended:%H:%M:%S} no longer: ", style="dim").append(f"{one.what}  {' '.join(one.text.split())}")
+        for one in overview.lately[:_MAX_PAST]
+    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from allocation.entrypoints.cli import status
 
 if TYPE_CHECKING:
-    from allocation.service_layer.operations.overview import figures, flow
+    from allocation.service_layer.operations.overview import figures, flow, lately
 
 
 def plain(overview: flow.Overview) -> dict[str, Any]:
@@ -17,6 +17,7 @@ def plain(overview: flow.Overview) -> dict[str, Any]:
         "time": seen.time.isoformat(timespec="seconds"),
         "status": status.figures(overview.status),
         "alarms": [one._asdict() for one in overview.alarms],
+        "lately": [_past(one) for one in overview.lately],
         "rates": overview.rates,
         "levels": overview.levels,
         "series": {name: [_rounded(value) for value in values] for name, values in overview.series.items()},
@@ -28,6 +29,11 @@ def plain(overview: flow.Overview) -> dict[str, Any]:
         "poisoned": [] if seen.work is None else [one._asdict() for one in seen.work.poisoned],
         "parts": dict(seen.parts),
     }
+
+
+def _past(one: lately.Past) -> dict[str, str]:
+    began, ended = (time.isoformat(timespec="seconds") for time in (one.began, one.ended))
+    return {"what": one.what, "text": one.text, "began": began, "ended": ended}
 
 
 def _shard(shard: figures.Shard, work: figures.Work) -> dict[str, Any]:

@@ -1,17 +1,19 @@
-"""Run `allocation top`: a picture each second until Ctrl-C."""
+"""Run `allocation top`: a picture each second until Ctrl-C, or the same as JSON, a line for each."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from rich import console, live
 
 from allocation import bootstrap
 from allocation.entrypoints import stopping
-from allocation.entrypoints.overseeing import parts, picture, watching
+from allocation.entrypoints.overseeing import parts, picture, plain, watching
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator
 
     from allocation import config
     from allocation.service_layer.operations.overview import flow
@@ -20,27 +22,38 @@ if TYPE_CHECKING:
 _ROUNDS_FOR_ONE = 5
 
 
-def run(settings: config.Settings, *, once: bool) -> None:
-    """Show the installation; without a terminal, or `once`, print one picture and return."""
+def run(settings: config.Settings, *, once: bool, as_json: bool) -> None:
+    """Show the installation until told to stop; `once`, or without a terminal unless as JSON, print one picture."""
     stop = stopping.on_signal()
     out = console.Console(highlight=False)
     with bootstrap.oversight(settings) as oversight:
-        watch = watching.Watch(oversight, parts=parts.asked(settings.console_parts))
-        if once or not out.is_terminal:
-            out.print(picture.draw(_one(watch, stop)))
+        looks = _looks(watching.Watch(oversight, parts=parts.asked(settings.console_parts)), stop)
+        if as_json:
+            for overview in [_one(looks)] if once else looks:
+                print(json.dumps(plain.plain(overview)), flush=True)  # noqa: T201 - what it is for
+        elif once or not out.is_terminal:
+            out.print(picture.draw(_one(looks)))
+        else:
+            with live.Live(console=out, screen=True, auto_refresh=False) as shown:
+                for overview in looks:
+                    shown.update(picture.draw(overview), refresh=True)
+
+
+def _looks(watch: watching.Watch, stop: threading.Event) -> Iterator[flow.Overview]:
+    """Yield an overview a second until told to stop; at least one."""
+    while True:
+        watch.ask()
+        stop.wait(watching.SETTLE_S)
+        yield watch.look()
+        if stop.wait(watching.INTERVAL_S - watching.SETTLE_S):
             return
-        with live.Live(picture.draw(watch.look()), console=out, screen=True, auto_refresh=False) as shown:
-            while not stop.wait(watching.INTERVAL_S):
-                shown.update(picture.draw(watch.look()), refresh=True)
 
 
-def _one(watch: watching.Watch, stop: threading.Event) -> flow.Overview:
+def _one(looks: Iterator[flow.Overview]) -> flow.Overview:
     """Return the first overview that has rates, or the last one if they cannot be had."""
-    overview = watch.look()
+    overview = next(looks)
     for _ in range(_ROUNDS_FOR_ONE):
         if overview.rates["handled"] is not None and overview.rates["sent"] is not None:
             break
-        if stop.wait(watching.INTERVAL_S):
-            break
-        overview = watch.look()
+        overview = next(looks, overview)
     return overview

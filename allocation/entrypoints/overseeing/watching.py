@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from allocation import bootstrap
 
 INTERVAL_S = 1.0
+# Between the questions of a round and the look at their answers: most are there by then, the others at the next.
+SETTLE_S = 0.25
 # Longer than what is asked each second ever takes while all is well.
 _SILENT_AFTER_S = 2.5
 # A client that waits for ever is left to itself; all others give up by themselves before.
@@ -43,27 +45,34 @@ class _Source:
         self._expected = expected
         self._rounds = rounds
         self._left = 0
-        self._question = asking.Question(ask)
+        self._question = self._new()
         self._asked: futures.Future[Any] | None = None
         self._asked_at = 0.0
         self._found = _Found()
 
-    def look(self, now: float) -> _Found:
-        """Ask again if it is time, and return what is known."""
-        if self._asked is not None:
-            self._take(self._asked, now)
+    def ask(self, now: float) -> None:
+        """Ask again if it is time."""
+        self.look(now)
         self._left -= 1
         if self._asked is None and self._left <= 0:
             self._left, self._asked_at = self._rounds, now
             self._asked = self._question.asked()
+
+    def look(self, now: float) -> _Found:
+        """Return what is known."""
+        if self._asked is not None:
+            self._take(self._asked, now)
         return self._found
+
+    def _new(self) -> asking.Question[Any]:
+        return asking.Question(self._ask, good_for_s=0.0)
 
     def _take(self, asked: futures.Future[Any], now: float) -> None:
         silent_s = now - self._asked_at
         if asked.done():
             self._asked, self._found = None, self._answer(asked)
         elif silent_s > _GIVEN_UP_AFTER_S:
-            self._asked, self._question = None, asking.Question(self._ask)
+            self._asked, self._question = None, self._new()
         elif silent_s > _SILENT_AFTER_S:
             self._found = _Found(problem=f"has not answered for {silent_s:.0f} s")
 
@@ -75,7 +84,7 @@ class _Source:
 
 
 class Watch:
-    """Makes an overview at each round; belongs to one thread."""
+    """Makes an overview at each round: asks, and looks a little later; belongs to one thread."""
 
     def __init__(
         self,
@@ -97,8 +106,14 @@ class Watch:
         self._parts = {name: _Source(ask, expected=(), rounds=1) for name, ask in parts.items()}
         self._recorder = flow.Recorder()
 
+    def ask(self) -> None:
+        """Begin a round."""
+        now = self._clock()
+        for source in (*self._sources.values(), *self._parts.values()):
+            source.ask(now)
+
     def look(self) -> flow.Overview:
-        """Begin a round, and return what is known by now."""
+        """Return what is known by now."""
         now = self._clock()
         found = {name: source.look(now) for name, source in self._sources.items()}
         problems: dict[str, str] = {}

@@ -13,7 +13,7 @@ class Shown:
     def __init__(self) -> None:
         self.looks = 0
         self.stop = threading.Event()
-        self.audience = audience.Audience(self._look, interval_s=0.005, stop=self.stop)
+        self.audience = audience.Audience(lambda: None, self._look, settle_s=0.001, interval_s=0.005, stop=self.stop)
 
     async def watch(self, frames: int) -> list[str]:
         """Watch until so many frames came."""

@@ -68,7 +68,7 @@ class World:
         self.operations = FakeOperations()
         self.stop = threading.Event()
         self.looks = 0
-        watched = audience.Audience(self._look, interval_s=0.01, stop=self.stop)
+        watched = audience.Audience(lambda: None, self._look, settle_s=0.001, interval_s=0.01, stop=self.stop)
         app = application.create(watched, self.operations, host=host, token=token)
         self.client = testclient.TestClient(app, base_url=URL)
 

@@ -123,9 +123,8 @@ def test_a_question_is_never_asked_twice_at_once_and_a_fresh_answer_serves_all()
     assert not asked.acquire(blocking=False)
 
 
-def test_an_old_answer_is_asked_for_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "GOOD_FOR_S", -1.0)
-    question = asking.Question(lambda: 1)
+def test_an_old_answer_is_asked_for_anew() -> None:
+    question = asking.Question(lambda: 1, good_for_s=-1.0)
     first = question.asked()
     futures.wait([first])
     assert question.asked() is not first

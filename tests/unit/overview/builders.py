@@ -38,6 +38,7 @@ def some_work(
     owners: Mapping[str, str] | None = None,
     poisoned: tuple[figures.Poisoned, ...] = (),
     quarantined: int = 0,
+    workers: frozenset[str] = frozenset(),
 ) -> figures.Work:
     return figures.Work(
         database=status.DatabaseFigures(
@@ -52,6 +53,7 @@ def some_work(
         shards=(figures.Shard(0, 1, rows, 1.0 if rows else None),) if shards is None else tuple(shards),
         written=written,
         poisoned=poisoned,
+        workers=workers,
     )
 
 
@@ -72,6 +74,6 @@ def seen(
         logs=logs,
         members=members,
         work=work,
-        stock=figures.Stock(3, 5, 100, 40, 7),
+        stock=figures.Stock(3, 5, 100, 40, 7, 9),
         parts=parts or {},
     )

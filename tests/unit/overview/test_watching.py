@@ -44,6 +44,7 @@ class World:
 
     def look(self, *, after_s: float = 1.0) -> flow.Overview:
         self.now += after_s
+        self.watch.ask()
         return self.watch.look()
 
     def _logs(self) -> Any:

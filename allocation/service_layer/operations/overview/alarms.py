@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from allocation.service_layer.operations.overview import stillness
+from allocation.service_layer.operations.overview import presence, stillness
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -34,6 +34,7 @@ class Watch:
     def __init__(self) -> None:
         self._positions = stillness.Stillness()
         self._passes = stillness.Stillness()
+        self._presence = presence.Presence()
 
     def look(self, seen: figures.Seen, found: status.Status) -> list[Alarm]:
         """Return what is wrong now, that which explains the rest first."""
@@ -45,10 +46,21 @@ class Watch:
         return [
             *(Alarm(name, text) for name, text in found.problems.items()),
             *(Alarm(name, text) for name, text in seen.parts.items() if text),
+            *self._gone(seen),
             *_workers(seen, found, still),
             *_relays(seen.work, resting),
             *_held_back(seen.work),
         ]
+
+    def _gone(self, seen: figures.Seen) -> Iterator[Alarm]:
+        if seen.work is None:
+            return
+        for name in self._presence.look(seen.work.workers, seen.members, at_s=seen.at_s):
+            yield Alarm(
+                "worker",
+                f"{name} has lost its connection to the database: it was killed, or cannot reach it; its partitions "
+                "wait until it is back, or Kafka gives them to another",
+            )
 
 
 def _positions(lags: Sequence[status.Lag]) -> Iterator[stillness.Watched]:

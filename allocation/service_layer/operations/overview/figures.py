@@ -51,22 +51,27 @@ class Poisoned(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the database tells; `written` counts the rows that were ever put into the outbox."""
+    """What the database tells.
+
+    `written` counts the rows that were ever put into the outbox; `workers` are those that are connected to it.
+    """
 
     database: status.DatabaseFigures
     shards: tuple[Shard, ...]
     written: int
     poisoned: tuple[Poisoned, ...]
+    workers: frozenset[str] = frozenset()
 
 
 class Stock(NamedTuple):
-    """All batches together; `lines` counts the order lines that have a batch."""
+    """All batches together; `lines` counts the order lines that have a batch, `events` all that ever happened."""
 
     skus: int
     batches: int
     purchased: int
     allocated: int
     lines: int
+    events: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from allocation.service_layer.operations import status
-from allocation.service_layer.operations.overview import alarms
+from allocation.service_layer.operations.overview import alarms, lately
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,12 +37,13 @@ class Overview:
     """All that is to be shown at one moment.
 
     `rates` are by second, `levels` as of now, None where something does not answer; `series` has both of the last
-    looks, the oldest first. `topics` tells by topic of events its offsets and its rate.
+    looks, the oldest first. `topics` tells by topic of events its offsets and its rate, `lately` what was wrong before.
     """
 
     seen: figures.Seen
     status: status.Status
     alarms: Sequence[alarms.Alarm]
+    lately: Sequence[lately.Past]
     rates: Numbers
     levels: Numbers
     series: Mapping[str, Sequence[float | None]]
@@ -56,6 +57,7 @@ class Recorder:
         self._samples: deque[_Sample] = deque(maxlen=_RATE_OVER)
         self._series: dict[str, deque[float | None]] = {name: deque(maxlen=KEPT) for name in (*COUNTERS, *LEVELS)}
         self._watch = alarms.Watch()
+        self._lately = lately.Lately()
 
     def add(self, seen: figures.Seen) -> Overview:
         """Return the overview with this as the newest."""
@@ -67,10 +69,12 @@ class Recorder:
         levels = _levels(found)
         for name, value in (rates | levels).items():
             self._series[name].append(value)
+        wrong = self._watch.look(seen, found)
         return Overview(
             seen=seen,
             status=found,
-            alarms=self._watch.look(seen, found),
+            alarms=wrong,
+            lately=self._lately.look(wrong, time=seen.time),
             rates=rates,
             levels=levels,
             series={name: tuple(values) for name, values in self._series.items()},
