@@ -185,6 +185,13 @@ def command_fields(command: commands.Command) -> dict[str, object]:
             assert_never(command)
 
 
+def trace_id(message: messages.Message) -> str:
+    """Return the id of the trace that a command belongs to, and its events with it."""
+    given = message.traceparent
+    is_given = given is not None and _TRACEPARENT.fullmatch(given)
+    return (given[_TRACE] if given and is_given else _derived_trace(message)).decode()
+
+
 def new_traceparent() -> str:
     """Begin a trace at random (W3C trace context, level 1)."""
     return f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
@@ -211,5 +218,8 @@ def _child_traceparent(message: messages.Message, event_id: bytes) -> bytes:
     given = message.traceparent
     if given and _TRACEPARENT.fullmatch(given):
         return b"00-%b-%b-%b" % (given[_TRACE], span, given[_FLAGS])
-    trace = hashlib.blake2b("\n".join(message.id).encode(), digest_size=16).hexdigest().encode()
-    return b"00-%b-%b-01" % (trace, span)
+    return b"00-%b-%b-01" % (_derived_trace(message), span)
+
+
+def _derived_trace(message: messages.Message) -> bytes:
+    return hashlib.blake2b("\n".join(message.id).encode(), digest_size=16).hexdigest().encode()

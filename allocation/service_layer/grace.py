@@ -220,7 +220,7 @@ class Grace:
             self._barrier = self._raise_barrier()
             return ()
         reports = self._expire(overdue, barrier.expired_at)
-        if any(report.outcomes for report in reports):  # there may be more: what stood behind these
+        if any(report.fates for report in reports):  # there may be more: what stood behind these
             self._barrier = barrier
         return reports
 

@@ -7,6 +7,7 @@ position moves in the transaction that holds the effect, only from the value tha
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from allocation.service_layer import envelopes, failures
+    from allocation.service_layer import envelopes, failures, journaling, refusals
 
     Failed = Mapping[draining.Culprit, failures.Failure]
 
@@ -28,6 +29,8 @@ _NONE: Failed = MappingProxyType({})
 _log_of: Callable[[messages.Record], Any] = operator.attrgetter(
     "topic_id", "partition"
 )  # equal to `record.log`, in a third of its time
+
+_topic_of: Callable[[messages.Record], str] = operator.attrgetter("topic")
 
 
 class LogDiverged(Exception):
@@ -47,11 +50,18 @@ class GoneBack(ports.DependencyDown):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one unit of work did: messages by what became of them, and events published."""
+    """What one unit of work did: what became of messages, which were refused, how many events were published."""
 
-    outcomes: Mapping[str, int] = field(default_factory=dict)
+    fates: Mapping[journaling.Fate, int] = field(default_factory=dict)
     events: int = 0
-    repeated: int = 0
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    """Messages below the position, which were skipped, by topic."""
+    refusals: Sequence[refusals.Refusal] = ()
+
+    @property
+    def outcomes(self) -> Mapping[str, int]:
+        """How many messages became what, whatever their topic."""
+        return words(self.fates)
 
 
 class Processor:
@@ -112,7 +122,7 @@ class Processor:
             with batch.go_through(queues, terms).answering():
                 batch.finish()
                 uow.commit()
-        return Report(outcomes=batch.counts, events=batch.events)
+        return _report(batch)
 
     def release(
         self,
@@ -136,7 +146,7 @@ class Processor:
             with way.answering():
                 batch.finish()
                 uow.commit()
-        return Report(outcomes=batch.counts, events=batch.events)
+        return _report(batch)
 
     def pass_over(self, end: messages.LogEnd) -> None:
         """Move a position to the end of its log, over what is no record (markers of transactions)."""
@@ -170,7 +180,7 @@ class Processor:
             positions = uow.positions(last.keys())
             self._check_has_not_gone_back(last, positions)
             fresh = [record for record in records if _is_fresh(record, positions.get(_log_of(record)))]
-            repeated = len(records) - len(fresh)
+            repeated = _repeated(records, fresh)
             if not fresh:
                 return Report(repeated=repeated)
             unsettled = [read(record) for record in fresh]
@@ -184,7 +194,7 @@ class Processor:
             kill_points.reached("worker.after_handling")
             uow.commit()
         self._reached.update({log: record.offset + 1 for log, record in _last_of_each(fresh).items()})
-        return Report(outcomes=batch.counts, events=batch.events, repeated=repeated)
+        return _report(batch, repeated)
 
     def _check_has_not_gone_back(
         self,
@@ -215,6 +225,14 @@ def read_if_possible(reader: reading.MessageReader, record: messages.Record) -> 
         return reader.unreadable(record, messages.Unreadable("failed", repr(error)))
 
 
+def words(fates: Mapping[journaling.Fate, int]) -> Mapping[str, int]:
+    """Add up over all topics."""
+    counts: Counter[str] = Counter()
+    for fate, count in fates.items():
+        counts[fate.what] += count
+    return counts
+
+
 def position_after(record: messages.Record) -> unit_of_work.Position:
     """Return the position of a log whose last handled record this is."""
     return unit_of_work.Position(
@@ -224,6 +242,16 @@ def position_after(record: messages.Record) -> unit_of_work.Position:
         last_offset=record.offset,
         last_digest=reading.record_digest(record),
     )
+
+
+def _report(batch: settling.MicroBatch, repeated: Mapping[str, int] = MappingProxyType({})) -> Report:
+    return Report(batch.fates, batch.events, repeated, batch.refusals)
+
+
+def _repeated(records: Sequence[messages.Record], fresh: Sequence[messages.Record]) -> Mapping[str, int]:
+    if len(records) == len(fresh):
+        return {}
+    return Counter(map(_topic_of, records)) - Counter(map(_topic_of, fresh))
 
 
 def _last_of_each(records: Iterable[messages.Record]) -> Mapping[messages.LogPartition, messages.Record]:

@@ -8,7 +8,6 @@ one that waits.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, assert_never
 
@@ -21,6 +20,7 @@ from allocation.service_layer import (
     messagebus,
     messages,
     outcomes,
+    refusals,
     unit_of_work,
 )
 
@@ -62,7 +62,7 @@ class MicroBatch:
         self._grace = grace
         self._failed = failed
         self._runs = journaling.Runs()
-        self.counts: Counter[str] = Counter()
+        self.refusals: list[refusals.Refusal] = []
         self.events = 0
 
     def settle(self, message: messages.Message) -> outcomes.Outcome:
@@ -111,7 +111,7 @@ class MicroBatch:
                 expires_at=None,
             )
         )
-        self.counts["poisoned"] += 1
+        self._runs.count("poisoned", parked.message.record)
 
     def handle(self, message: messages.Message) -> outcomes.Handled | outcomes.Waiting | outcomes.Refused:
         """Try a command, and publish what comes of it; what was refused, or waits, has changed nothing."""
@@ -135,6 +135,11 @@ class MicroBatch:
         self._uow.unpark(parked)
         self._write(parked.message, outcome)
         self._note(word, parked.message.record)
+
+    @property
+    def fates(self) -> Mapping[journaling.Fate, int]:
+        """How many messages of each topic became what."""
+        return self._runs.counted()
 
     def finish(self) -> None:
         """Write the journal; nothing may be settled after."""
@@ -202,6 +207,7 @@ class MicroBatch:
             case outcomes.Handled(result):
                 self._uow.record(_entry(message, "handled", result=result))
             case outcomes.Refused(reason, error, error_class, stack):
+                self.refusals.append(refusals.Refusal(message, reason, error))
                 if reason != "id_reused":  # the entry belongs to the message that had the id first
                     self._uow.record(_entry(message, "refused", reason=reason, error=error))
                 self._uow.send(
@@ -244,7 +250,6 @@ class MicroBatch:
         self._uow.record(_entry(message, "waiting", reason=reason, error=error))
 
     def _note(self, what: str, record: messages.Record) -> None:
-        self.counts[what] += 1
         self._runs.note(what, record, is_from_log=what in _WORDS_FROM_LOGS)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from allocation.service_layer import brakes, kill_points, messages, ports, processing, signals
+from allocation.service_layer import brakes, kill_points, messages, ports, processing, refusals, signals
 
 if TYPE_CHECKING:
     import threading
@@ -164,13 +164,14 @@ class Worker:
         outcomes: Counter[str] = Counter()
         for report in reports:
             outcomes.update(report.outcomes)
+            refusals.tell(report.refusals)
         self._brakes.circuit.count(outcomes)
         self._signals.handled(records, reports, duration_s)
         log.info(
             "worker.batch",
             records=len(records),
             **_whereabouts(records),
-            repeated=sum(report.repeated for report in reports),
+            repeated=sum(sum(report.repeated.values()) for report in reports),
             events=sum(report.events for report in reports),
             duration_ms=round(duration_s * 1000, 1),
             **outcomes,
@@ -199,6 +200,7 @@ class Worker:
             self._ends.popleft()
         for report in self._grace.check():
             self._signals.expired(report)
+            refusals.tell(report.refusals)
             log.info("worker.grace_over", **report.outcomes, events=report.events)
         return True
 

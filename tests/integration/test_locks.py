@@ -111,7 +111,7 @@ def test_a_command_and_the_batch_that_it_needs_cannot_miss_each_other(
     contents = installation.contents()
     assert contents.parked == []
     assert {entry.outcome for entry in contents.inbox.values()} <= {"handled", "refused"}
-    assert all(report.repeated == 0 for report in reports)
+    assert all(not report.repeated for report in reports)
     is_misled = isinstance(waiting_command, commands.ChangeBatchQuantity) and waiting_command.sku == "VASE"
     assert contents.batches["b1"].purchased - contents.batches["b1"].allocated == (10 if is_misled else 7)
 

@@ -35,12 +35,12 @@ class FakeProcessing:
         offsets = [record.offset for record in records]
         self.done.extend(offsets)
         self.transactions.append(offsets)
-        return processing.Report(outcomes={"handled": len(records)})
+        return builders.a_report(handled=len(records))
 
     def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> processing.Report:
         self.done.append(record.offset)
         self.aside.append((record.offset, failure.error))
-        return processing.Report(outcomes={"poisoned": 1})
+        return builders.a_report(poisoned=1)
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def apply(
 
 def test_what_does_not_fail_takes_one_transaction() -> None:
     subject = FakeProcessing()
-    assert apply(subject, records(8)) == [processing.Report(outcomes={"handled": 8})]
+    assert apply(subject, records(8)) == [builders.a_report(handled=8)]
     assert subject.transactions == [list(range(8))]
 
 
@@ -169,7 +169,7 @@ class Releasing:
         if any(record.offset == 1 for record in records):
             self.release(failed=failed)
         self.done.extend(record.offset for record in records)
-        return processing.Report(outcomes={"handled": len(records)})
+        return builders.a_report(handled=len(records))
 
     def release(self, *, failed: Mapping[draining.Culprit, failures.Failure]) -> processing.Report:
         self.tries += 1

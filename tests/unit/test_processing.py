@@ -55,7 +55,8 @@ def test_records_are_handled_in_one_transaction_and_counted(
     database: fakes.FakeDatabase, processor: processing.Processor
 ) -> None:
     report = processor.process([a_record(BATCH, 0), a_record(LINE, 0), a_record(commands.Allocate("o1", "NO", 1), 1)])
-    assert report == processing.Report(outcomes={"handled": 2, "waited": 1}, events=1)
+    assert (report.outcomes, report.events, report.repeated) == ({"handled": 2, "waited": 1}, 1, {})
+    assert report.fates == {("create_batch", "handled"): 1, ("allocate", "handled"): 1, ("allocate", "waited"): 1}
     assert database.commits == 1
 
 
@@ -87,8 +88,8 @@ def test_what_lies_below_the_position_is_skipped_and_counted(
     batch, first, second = a_record(BATCH, 0), a_record(LINE, 0), a_record(commands.Allocate("o2", "LAMP", 3), 1)
     processor.process([batch, first])
     report = processor.process([batch, first, second])
-    assert (report.repeated, report.outcomes, report.events) == (2, {"handled": 1}, 1)
-    assert processor.process([batch, first, second]) == processing.Report(repeated=3)
+    assert (report.repeated, report.outcomes, report.events) == ({"create_batch": 1, "allocate": 1}, {"handled": 1}, 1)
+    assert processor.process([batch, first, second]) == processing.Report(repeated={"create_batch": 1, "allocate": 2})
     assert (lines(database), database.commits) == (["o1", "o2"], 2)
 
 
@@ -138,7 +139,7 @@ def test_a_position_that_was_read_from_again_may_have_gone_back(
     processor.process([a_record(LINE, 7)])
     database.state.positions[LOG] = unit_of_work.Position("allocate", 0, 0, -1, b"")
     processor.forget(LOG)
-    assert processor.process([a_record(LINE, 0)]).repeated == 0
+    assert processor.process([a_record(LINE, 0)]).repeated == {}
 
 
 def test_a_topic_made_anew_has_a_position_of_its_own(
@@ -179,7 +180,7 @@ def test_a_record_set_aside_is_parked_and_its_position_passed(
     assert report.outcomes == {"poisoned": 1}
     assert [one.state for one in database.state.parked] == ["poisoned"]
     assert position(database) == 1
-    assert processor.set_aside(a_record(LINE, 0), failure=failures.Failure("a bug")) == processing.Report(repeated=1)
+    assert processor.set_aside(a_record(LINE, 0), failure=failures.Failure("a bug")) == builders.a_report(repeated=1)
 
 
 class BrokenSerde(serde.FakeSerde):

@@ -16,6 +16,7 @@ from allocation.service_layer import (
     messages,
     ports,
     processing,
+    refusals,
     signals,
     working,
 )
@@ -166,6 +167,35 @@ def test_offsets_are_committed_once_the_database_has_the_effect(
     assert scene.consumer.committed == [0, 1]
     [line] = [line for line in logged if line["event"] == "worker.batch"]
     assert (line["records"], line["handled"], line["waited"], line["events"]) == (2, 1, 1, 0)
+
+
+def test_a_refused_command_is_named_with_its_reason(scene: Scene, logged: list[structlog.types.EventDict]) -> None:
+    trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    headers = ((messages.CE_ID, b"17"), (messages.CE_SOURCE, b"shop"))
+    traced = (*headers, (messages.TRACEPARENT, f"00-{trace}-{span}-01".encode()))
+    scene.consumer.arriving.append(
+        [builders.a_record(b"rubbish", topic="allocate", partition=2, offset=5, headers=traced)]
+    )
+    scene.run()
+    [line] = [line for line in logged if line["event"] == "worker.refused"]
+    assert line.pop("error")
+    assert line == {
+        "event": "worker.refused",
+        "log_level": "warning",
+        "topic": "allocate",
+        "partition": 2,
+        "offset": 5,
+        "message_id": "17",
+        "reason": "undecodable",
+        "trace_id": trace,
+    }
+
+
+def test_a_flood_of_rubbish_does_not_flood_the_log(scene: Scene, logged: list[structlog.types.EventDict]) -> None:
+    scene.consumer.arriving.append([builders.a_record(b"rubbish", offset=offset) for offset in range(25)])
+    scene.run()
+    assert events_of(logged).count("worker.refused") == refusals.MAX_LINES
+    assert [line["messages"] for line in logged if line["event"] == "worker.refused_more"] == [5]
 
 
 def test_a_conflict_is_tried_again_after_a_short_while(scene: Scene) -> None:
@@ -326,6 +356,7 @@ def test_commands_whose_grace_is_over_are_refused_in_between(
     scene.processor = installations.a_processor(later)
     scene.run()
     assert [line["expired"] for line in logged if line["event"] == "worker.grace_over"] == [1]
+    assert [line["reason"] for line in logged if line["event"] == "worker.refused"] == ["invalid_sku"]
     assert scene.database.state.parked == []
 
 

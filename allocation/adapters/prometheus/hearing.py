@@ -93,9 +93,10 @@ class WorkerSignals(signals.Standing):
         return self._committed
 
     def _count(self, report: processing.Report) -> None:
-        for outcome, count in report.outcomes.items():
-            self._outcomes.labels(outcome).inc(count)
-        self._outcomes.labels("repeated").inc(report.repeated)
+        for fate, count in report.fates.items():
+            self._outcomes.labels(*fate).inc(count)
+        for topic, count in report.repeated.items():
+            self._outcomes.labels(topic, "repeated").inc(count)
         self._events.inc(report.events)
 
 

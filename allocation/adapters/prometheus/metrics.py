@@ -53,8 +53,8 @@ class Description(NamedTuple):
 CONSUMED = Description("messaging_client_consumed_messages_total", "Commands that a worker took in, by topic", (TOPIC,))
 OUTCOMES = Description(
     "allocation_commands_total",
-    "What became of commands, in the journal's words; repeated: below the position, skipped",
-    ("outcome",),
+    "What became of commands, by topic and in the journal's words; repeated: below the position, skipped",
+    (TOPIC, "outcome"),
 )
 HANDLING = Description(
     "allocation_handling_seconds_total",

@@ -7,7 +7,7 @@ import prometheus_client
 import pytest
 
 from allocation.adapters.prometheus import hearing, looking, metrics
-from allocation.service_layer import messages, processing, signals
+from allocation.service_layer import messages, signals
 from allocation.service_layer.operations import status
 from tests import builders
 
@@ -22,7 +22,7 @@ def registry() -> prometheus_client.CollectorRegistry:
 
 class Worker(hearing.WorkerSignals):
     def takes(self, *records: messages.Record, **outcomes: int) -> None:
-        self.handled(records, [processing.Report(outcomes, events=2, repeated=1)], 0.3)
+        self.handled(records, [builders.a_report(topic=records[0].topic, events=2, repeated=1, **outcomes)], 0.3)
 
 
 def record(topic: str, partition: int = 1, *, age_s: float = 0.0) -> messages.Record:
@@ -36,9 +36,9 @@ def test_a_batch_is_counted_by_topic_and_by_outcome(registry: prometheus_client.
     value = registry.get_sample_value
     assert value("messaging_client_consumed_messages_total", {TOPIC: "allocate"}) == 2
     assert value("allocation_handling_seconds_total", {TOPIC: "create_batch"}) == pytest.approx(0.1)
-    assert value("allocation_commands_total", {"outcome": "handled"}) == 2
-    assert value("allocation_commands_total", {"outcome": "refused"}) == 1
-    assert value("allocation_commands_total", {"outcome": "repeated"}) == 1
+    assert value("allocation_commands_total", {TOPIC: "allocate", "outcome": "handled"}) == 2
+    assert value("allocation_commands_total", {TOPIC: "allocate", "outcome": "refused"}) == 1
+    assert value("allocation_commands_total", {TOPIC: "allocate", "outcome": "repeated"}) == 1
     assert value("allocation_batch_commands_sum") == 3
     assert value("allocation_batch_duration_seconds_sum") == pytest.approx(0.3)
     assert value("allocation_events_total") == 2

@@ -79,7 +79,7 @@ class Rebuild:
         done, total = 0, sum(row.size for row in rows)
         for chunk in journal_order.chunks(rows, records=RECORDS):
             batch = self._do(chunk)
-            summary.counts.update(batch.counts)
+            summary.counts.update(processing.words(batch.fates))
             summary.events += batch.events
             done += sum(row.size for row in chunk)
             on_progress("handling by the journal", done, total)

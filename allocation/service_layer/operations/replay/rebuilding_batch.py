@@ -48,7 +48,7 @@ class ObedientBatch(settling.MicroBatch):
         """Settle a message from its log as the journal's word says; raises `HandledNow`, `JournalUnusable`."""
         if what != "skipped":
             self._write(message, self._as_then(what, message))
-        self.counts[what] += 1
+        self._runs.count(what, message.record)
 
     def obey_end(self, what: str, place: ports.Place, *, row: int) -> None:
         """End the waiting of what was parked; raises `JournalUnusable` when nothing is, or the word is unknown."""
