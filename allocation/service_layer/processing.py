@@ -50,10 +50,10 @@ class GoneBack(ports.DependencyDown):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one unit of work did: what became of messages, which were refused, how many events were published."""
+    """What one unit of work did: what became of messages, which were refused, and the events published."""
 
     fates: Mapping[journaling.Fate, int] = field(default_factory=dict)
-    events: int = 0
+    announced: Mapping[settling.Announced, int] = field(default_factory=dict)
     repeated: Mapping[str, int] = field(default_factory=dict)
     """Messages below the position, which were skipped, by topic."""
     refusals: Sequence[refusals.Refusal] = ()
@@ -62,6 +62,11 @@ class Report:
     def outcomes(self) -> Mapping[str, int]:
         """How many messages became what, whatever their topic."""
         return words(self.fates)
+
+    @property
+    def events(self) -> int:
+        """How many events were published."""
+        return sum(self.announced.values())
 
 
 class Processor:
@@ -245,7 +250,7 @@ def position_after(record: messages.Record) -> unit_of_work.Position:
 
 
 def _report(batch: settling.MicroBatch, repeated: Mapping[str, int] = MappingProxyType({})) -> Report:
-    return Report(batch.fates, batch.events, repeated, batch.refusals)
+    return Report(batch.fates, batch.announced, repeated, batch.refusals)
 
 
 def _repeated(records: Sequence[messages.Record], fresh: Sequence[messages.Record]) -> Mapping[str, int]:

@@ -8,8 +8,9 @@ one that waits.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter, defaultdict
 from types import MappingProxyType
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from allocation.domain import commands, refusal
 from allocation.service_layer import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import timedelta
 
-    from allocation.service_layer import failures
+    from allocation.service_layer import external_events, failures
 
 _JOURNAL_WORDS: dict[type, str] = {
     outcomes.Handled: "handled",
@@ -40,6 +41,13 @@ _JOURNAL_WORDS: dict[type, str] = {
 }
 MANY_FAILED = 5  # each costs the whole micro-batch another attempt; a release of its own goes through fewer at a time
 _WORDS_FROM_LOGS = frozenset(_JOURNAL_WORDS.values())
+
+
+class Announced(NamedTuple):
+    """Events of a type, caused by commands of a type; both as their records are called."""
+
+    event: str
+    cause: str
 
 
 class MicroBatch:
@@ -63,7 +71,7 @@ class MicroBatch:
         self._failed = failed
         self._runs = journaling.Runs()
         self.refusals: list[refusals.Refusal] = []
-        self.events = 0
+        self._announced: dict[type, list[external_events.ExternalEvent]] = defaultdict(list)  # by type of command
 
     def settle(self, message: messages.Message) -> outcomes.Outcome:
         """Take a message from its log: handle it, or say what else becomes of it; raises `draining.Failed`."""
@@ -141,6 +149,15 @@ class MicroBatch:
         """How many messages of each topic became what."""
         return self._runs.counted()
 
+    @property
+    def announced(self) -> Mapping[Announced, int]:
+        """How many events of each type were published, because of which type of command."""
+        return {
+            Announced(kind.__name__, cause.__name__): count
+            for cause, events in self._announced.items()
+            for kind, count in Counter(map(type, events)).items()
+        }
+
     def finish(self) -> None:
         """Write the journal; nothing may be settled after."""
         runs = self._runs.taken()
@@ -200,7 +217,7 @@ class MicroBatch:
         for ordinal, event in enumerate(announced):
             sequence = self._uow.next_sequence(event.sku)
             self._uow.send(self._envelopes.event(event, cause=cause, ordinal=ordinal, sequence=sequence))
-        self.events += len(announced)
+        self._announced[type(message.command)].extend(announced)
 
     def _write(self, message: messages.Message, outcome: outcomes.Outcome) -> None:
         match outcome:

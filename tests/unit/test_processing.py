@@ -60,6 +60,16 @@ def test_records_are_handled_in_one_transaction_and_counted(
     assert database.commits == 1
 
 
+def test_events_are_counted_with_the_command_that_caused_them(processor: processing.Processor) -> None:
+    shrinking = commands.ChangeBatchQuantity("b1", 2, "LAMP")
+    report = processor.process([a_record(BATCH, 0), a_record(LINE, 0), a_record(shrinking, 0)])
+    assert report.announced == {
+        ("LineAllocated", "Allocate"): 1,
+        ("LineDeallocated", "ChangeBatchQuantity"): 1,
+        ("OutOfStock", "ChangeBatchQuantity"): 1,
+    }
+
+
 def test_the_position_follows_the_last_record_of_each_log(
     database: fakes.FakeDatabase, processor: processing.Processor
 ) -> None:

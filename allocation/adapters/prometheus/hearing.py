@@ -97,7 +97,8 @@ class WorkerSignals(signals.Standing):
             self._outcomes.labels(*fate).inc(count)
         for topic, count in report.repeated.items():
             self._outcomes.labels(topic, "repeated").inc(count)
-        self._events.inc(report.events)
+        for announced, count in report.announced.items():
+            self._events.labels(*announced).inc(count)
 
 
 class RelaySignals(signals.Standing):

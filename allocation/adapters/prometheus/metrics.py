@@ -70,7 +70,11 @@ COMMAND_DELAY = Description(
     "From a command's record in Kafka to the commit of its effect; the oldest and the youngest of each batch",
     buckets=_DELAYS,
 )
-EVENTS = Description("allocation_events_total", "Events that were committed to the outbox")
+EVENTS = Description(
+    "allocation_events_total",
+    "Events that were committed to the outbox, by type and by the type of the command that caused them",
+    ("type", "cause"),
+)
 RETRIES = Description(
     "allocation_retries_total",
     "Micro-batches and look-ups that were tried again, after a conflict or in an outage",

@@ -41,7 +41,7 @@ def test_a_batch_is_counted_by_topic_and_by_outcome(registry: prometheus_client.
     assert value("allocation_commands_total", {TOPIC: "allocate", "outcome": "repeated"}) == 1
     assert value("allocation_batch_commands_sum") == 3
     assert value("allocation_batch_duration_seconds_sum") == pytest.approx(0.3)
-    assert value("allocation_events_total") == 2
+    assert value("allocation_events_total", {"type": "LineAllocated", "cause": "Allocate"}) == 2
 
 
 def test_how_old_commands_were_is_told_of_the_oldest_and_the_youngest(
