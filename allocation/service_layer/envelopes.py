@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from allocation.domain import commands
-from allocation.service_layer import messages
+from allocation.service_layer import messages, traces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 EVENT_SOURCE = "allocation"
 _NAMESPACE_BYTES = uuid.uuid5(uuid.NAMESPACE_URL, "https://example.com/allocation/events").bytes
 _VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}  # the two highest bits are 10
-# W3C trace context, level 1. Of a later version the part that is known is used; ff, and zeros, are no trace.
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-_TRACE, _FLAGS = slice(3, 35), slice(53, 55)
 _EVENT_SOURCE = (messages.CE_SOURCE, EVENT_SOURCE.encode())
 _SPECVERSION = (messages.CE_SPECVERSION, b"1.0")
 _CONTENT_TYPE = (messages.CONTENT_TYPE, b"application/avro")  # without it readers take the data for JSON
@@ -89,7 +85,7 @@ class Envelopes:
             (messages.CE_TIME, _rfc3339(time)),
             _SPECVERSION,
             _CONTENT_TYPE,
-            (messages.TRACEPARENT, (traceparent or new_traceparent()).encode()),
+            (messages.TRACEPARENT, (traceparent or traces.begin()).encode()),
         ]
         if no_grace:
             headers.append((messages.NO_GRACE, b"1"))
@@ -116,7 +112,7 @@ class Envelopes:
             _CONTENT_TYPE,
             (messages.CE_SEQUENCE, b"%d" % sequence),
             (messages.CE_CAUSATIONID, message.id.id.encode()),
-            (messages.TRACEPARENT, _child_traceparent(message, event_id)),
+            (messages.TRACEPARENT, traces.of_event(message, event_id)),
         )
         return messages.OutboxMessage(
             topic=self._event_topics[name],
@@ -185,18 +181,6 @@ def command_fields(command: commands.Command) -> dict[str, object]:
             assert_never(command)
 
 
-def trace_id(message: messages.Message) -> str:
-    """Return the id of the trace that a command belongs to, and its events with it."""
-    given = message.traceparent
-    is_given = given is not None and _TRACEPARENT.fullmatch(given)
-    return (given[_TRACE] if given and is_given else _derived_trace(message)).decode()
-
-
-def new_traceparent() -> str:
-    """Begin a trace at random (W3C trace context, level 1)."""
-    return f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"
-
-
 @functools.lru_cache(maxsize=4)  # all events of a micro-batch have the same time
 def _rfc3339(time: datetime) -> bytes:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
@@ -210,16 +194,3 @@ def _event_id(message: messages.Message, ordinal: int) -> bytes:
     digits = hashlib.sha1(_NAMESPACE_BYTES + cause.encode(), usedforsecurity=False).hexdigest()
     variant = _VARIANTS[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}".encode()
-
-
-def _child_traceparent(message: messages.Message, event_id: bytes) -> bytes:
-    """Go on with the command's trace; where it has none, derive one from its identity."""
-    span = event_id[19:23] + event_id[24:]
-    given = message.traceparent
-    if given and _TRACEPARENT.fullmatch(given):
-        return b"00-%b-%b-%b" % (given[_TRACE], span, given[_FLAGS])
-    return b"00-%b-%b-01" % (_derived_trace(message), span)
-
-
-def _derived_trace(message: messages.Message) -> bytes:
-    return hashlib.blake2b("\n".join(message.id).encode(), digest_size=16).hexdigest().encode()

@@ -120,10 +120,10 @@ def _cut(record: messages.Record, size: int) -> messages.Message:
 
 def _message(record: messages.Record, command: commands.Command | messages.Unreadable) -> messages.Message:
     headers = dict(record.headers)
-    identity, attempt, problem = _identity(record, headers)
+    sender, attempt, problem = identity(record, headers)
     return messages.Message(
         record=record,
-        id=identity,
+        id=sender,
         attempt=attempt,
         digest=digest(record.topic, record.value),
         command=problem or command,
@@ -131,9 +131,10 @@ def _message(record: messages.Record, command: commands.Command | messages.Unrea
     )
 
 
-def _identity(
+def identity(
     record: messages.Record, headers: Mapping[str, bytes | None]
 ) -> tuple[messages.MessageId, int, messages.Unreadable | None]:
+    """Return who a message is, which attempt it is, and what is wrong with its headers, if anything is."""
     if messages.UNREADABLE_HEADERS in headers:  # they may have named an id that was handled already
         error = "a header's name is no UTF-8, so none of its headers can be read; send it anew without that header"
         return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", error)
@@ -142,14 +143,14 @@ def _identity(
         return _coordinates(record), messages.FIRST_ATTEMPT, None
     source = headers.get(messages.CE_SOURCE) or b""
     try:
-        identity = messages.MessageId(_text(messages.CE_SOURCE, source), _text(messages.CE_ID, own))
+        found = messages.MessageId(_text(messages.CE_SOURCE, source), _text(messages.CE_ID, own))
     except ValueError as flaw:
         return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", str(flaw))
     attempt = headers.get(messages.ATTEMPT) or b"1"
     if not (attempt.isdigit() and len(attempt) <= _ATTEMPT_DIGITS and int(attempt) > 0):
         error = f"header {messages.ATTEMPT} is {attempt[:20]!r}; it must be a number from 1"
         return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", error)
-    return identity, int(attempt), None
+    return found, int(attempt), None
 
 
 def _coordinates(record: messages.Record) -> messages.MessageId:

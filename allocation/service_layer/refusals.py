@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from allocation.service_layer import envelopes
+from allocation.service_layer import traces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def tell(refused: Sequence[Refusal]) -> None:
             message_id=message.id.id,
             reason=reason,
             error=error,
-            trace_id=envelopes.trace_id(message),
+            trace_id=traces.of_command(message.id, message.traceparent).id.decode(),
         )
     if len(refused) > MAX_LINES:
         log.warning("worker.refused_more", messages=len(refused) - MAX_LINES)

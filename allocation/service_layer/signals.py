@@ -63,11 +63,59 @@ class Signals:
     def forwarded(self, outgoing: Sequence[messages.OutboxMessage]) -> None:
         """Hear of messages from Redis that Kafka has committed."""
 
-    def passed_on(self, reader: str, events: int) -> None:
-        """Hear of events that were taken by whoever this reader passes them to."""
+    def passed_on(self, reader: str, events: Sequence[messages.Record], duration_s: float) -> None:
+        """Hear of events that were taken by whoever this reader passes them to, and how long all of that took."""
 
 
 SILENT = Signals()
+
+
+class Several(Signals):
+    """Lets several hear."""
+
+    def __init__(self, *listeners: Signals) -> None:
+        self._listeners = listeners
+
+    def says(self, item: str, problem: str | None = None, *, state: str = "ok") -> None:
+        """Tell them all; likewise each of the others."""
+        for one in self._listeners:
+            one.says(item, problem, state=state)
+
+    def forgets(self, item: str) -> None:  # noqa: D102 - as above
+        for one in self._listeners:
+            one.forgets(item)
+
+    def handled(  # noqa: D102 - as above
+        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+    ) -> None:
+        for one in self._listeners:
+            one.handled(records, reports, duration_s)
+
+    def expired(self, report: processing.Report) -> None:  # noqa: D102 - as above
+        for one in self._listeners:
+            one.expired(report)
+
+    def retries(self, *, is_outage: bool) -> None:  # noqa: D102 - as above
+        for one in self._listeners:
+            one.retries(is_outage=is_outage)
+
+    def has_partitions(self, partitions: Partitions, *, rebalances: int) -> None:  # noqa: D102 - as above
+        for one in self._listeners:
+            one.has_partitions(partitions, rebalances=rebalances)
+
+    def relayed(self, rows: Sequence[relaying.Row], duration_s: float) -> None:  # noqa: D102 - as above
+        for one in self._listeners:
+            one.relayed(rows, duration_s)
+
+    def forwarded(self, outgoing: Sequence[messages.OutboxMessage]) -> None:  # noqa: D102 - as above
+        for one in self._listeners:
+            one.forwarded(outgoing)
+
+    def passed_on(  # noqa: D102 - as above
+        self, reader: str, events: Sequence[messages.Record], duration_s: float
+    ) -> None:
+        for one in self._listeners:
+            one.passed_on(reader, events, duration_s)
 
 
 class Said(NamedTuple):

@@ -145,9 +145,9 @@ class BridgeSignals(signals.Standing):
         for topic, count in Counter(map(_topic_of_message, outgoing)).items():
             self._sent.labels(topic).inc(count)
 
-    def passed_on(self, reader: str, events: int) -> None:
+    def passed_on(self, reader: str, events: Sequence[messages.Record], duration_s: float) -> None:  # noqa: ARG002
         """Count them."""
-        self._delivered.labels(reader).inc(events)
+        self._delivered.labels(reader).inc(len(events))
 
 
 def _created(headers: str) -> float:

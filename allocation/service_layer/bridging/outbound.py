@@ -109,7 +109,7 @@ class Outbound:
 
     def _pass_on(self, records: Sequence[messages.Record], *, topic_id: str, stopping: threading.Event) -> None:
         began = time.monotonic()
-        wanted = [(index, announcement) for index, announcement in self._announcements(records)]
+        wanted = list(self._announcements(records))
         delivered = self._deliver([announcement for _, announcement in wanted], stopping)
         kill_points.reached("bridge.after_delivery")
         passed = records if delivered == len(wanted) else records[: wanted[delivered][0]]
@@ -119,7 +119,8 @@ class Outbound:
             what="postgres",
             stopping=stopping,
         )
-        self._signals.passed_on(self._route.reader, delivered)
+        duration_s = time.monotonic() - began
+        self._signals.passed_on(self._route.reader, [records[index] for index, _ in wanted[:delivered]], duration_s)
         log.info(
             "bridge.outbound.passed_on",
             reader=self._route.reader,
@@ -127,7 +128,7 @@ class Outbound:
             next_offsets=next_offsets,
             events=delivered,
             passed_over=len(passed) - delivered,
-            duration_ms=round(1000 * (time.monotonic() - began), 1),
+            duration_ms=round(1000 * duration_s, 1),
         )
 
     def _deliver(self, announcements: Sequence[ports.Announcement], stopping: threading.Event) -> int:

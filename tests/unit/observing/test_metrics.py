@@ -92,7 +92,7 @@ def test_a_pass_is_counted_by_topic_and_dead_letters_by_reason(registry: prometh
 def test_the_bridge_counts_both_ways(registry: prometheus_client.CollectorRegistry) -> None:
     bridge = hearing.BridgeSignals(registry)
     bridge.forwarded([messages.OutboxMessage("allocate", b"", b"", ())] * 2)
-    bridge.passed_on("redis", 3)
+    bridge.passed_on("redis", [builders.a_record()] * 3, 0.1)
     assert registry.get_sample_value("messaging_client_sent_messages_total", {TOPIC: "allocate"}) == 2
     assert registry.get_sample_value("allocation_bridge_delivered_events_total", {"reader": "redis"}) == 3
 

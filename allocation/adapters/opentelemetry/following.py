@@ -1,0 +1,222 @@
+"""Turn what the parts say of messages into spans, by OpenTelemetry's conventions for messaging.
+
+    sender's span
+    ├─ process allocate          the worker's micro-batch, until its commit
+    │  ├─ outbox wait            from the event's time until a pass of the relay took it
+    │  └─ send line_allocated    the pass; its id is in the event's `traceparent`
+    │     └─ publish …           the bridge, or the span of whoever else consumes the event
+    └─ send allocation.dead_letter, if it was refused
+
+Never raises, whatever stands in the headers of others: what is no trace is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import SpanKind
+
+from allocation.adapters.opentelemetry import spans
+from allocation.service_layer import messages, reading, signals, traces
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from allocation.service_layer import processing, refusals
+    from allocation.service_layer.relaying import ports as relaying
+
+_NS = 1_000_000_000
+_TRACED = f'["{messages.TRACEPARENT}", '  # as it stands in an outbox row
+_DEAD_LETTER_TIME = "dead_letter_time"
+# What the bridge does with an event, by the name of its reader.
+_DOES = {"redis": "publish", "email": "mail"}
+
+_Attributes = dict[str, str | int]
+
+
+class WorkerSpans(signals.Signals):
+    """Hears a worker."""
+
+    def __init__(self, found: spans.Spans, *, group: str) -> None:
+        self._spans = found
+        self._group = group
+
+    def handled(
+        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+    ) -> None:
+        """Add a span for each record; those of a micro-batch have the same times, for they share a transaction."""
+        times_ns = _until_now(duration_s)
+        refused = _by_place(refusal for report in reports for refusal in report.refusals)
+        for record in records:
+            refusal = refused.pop(_place(record), None)
+            attributes = self._attributes(record) | {"allocation.batch_size": len(records)}
+            self._process(record, attributes, times_ns, refusal)
+        for refusal in refused.values():
+            self._refuse(refusal)
+
+    def expired(self, report: processing.Report) -> None:
+        """Add a span for each command whose grace was over."""
+        for refusal in report.refusals:
+            self._refuse(refusal)
+
+    def _process(
+        self,
+        record: messages.Record,
+        attributes: _Attributes,
+        times_ns: tuple[int, int],
+        refusal: refusals.Refusal | None,
+    ) -> None:
+        headers = dict(record.headers)
+        identity, _, _ = reading.identity(record, headers)
+        trace = traces.of_command(identity, headers.get(messages.TRACEPARENT))
+        # A command that was refused may come again: the id that others know belongs to the attempt that has events.
+        own = 0 if refusal else spans.of_handling(trace, identity.id.encode())
+        attributes["messaging.message.id"] = identity.id
+        self._add(
+            f"process {record.topic}", SpanKind.CONSUMER, spans.below(trace, own=own), times_ns, attributes, refusal
+        )
+
+    def _refuse(self, refusal: refusals.Refusal) -> None:
+        """Add a span for a command that was taken in before, and waited."""
+        message = refusal.message
+        trace = traces.of_command(message.id, message.traceparent)
+        parent = spans.of_handling(trace, message.id.id.encode())
+        place = spans.below(trace)._replace(parent=parent)
+        name = f"refuse {message.record.topic}"
+        self._add(name, SpanKind.INTERNAL, place, _until_now(0.0), self._attributes(message.record), refusal)
+
+    def _add(
+        self,
+        name: str,
+        kind: SpanKind,
+        place: spans.Place,
+        times_ns: tuple[int, int],
+        attributes: _Attributes,
+        refusal: refusals.Refusal | None,
+    ) -> None:
+        if refusal is None:
+            self._spans.add(name, kind, place, times_ns, attributes)
+        else:
+            attributes["error.type"] = refusal.reason
+            self._spans.add(name, kind, place, times_ns, attributes, problem=refusal.error)
+
+    def _attributes(self, record: messages.Record) -> _Attributes:
+        return _of_kafka("process", record.topic) | {
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.kafka.offset": record.offset,
+            "messaging.consumer.group.name": self._group,
+        }
+
+
+class RelaySpans(signals.Signals):
+    """Hears a relay; on `event_topics` lies what the worker announces, elsewhere what others sent at first."""
+
+    def __init__(self, found: spans.Spans, *, event_topics: Collection[str]) -> None:
+        self._spans = found
+        self._event_topics = frozenset(event_topics)
+
+    def relayed(self, rows: Sequence[relaying.Row], duration_s: float) -> None:
+        """Add two spans for each row that belongs to a trace: its wait, and the pass that sent it."""
+        times_ns = _until_now(duration_s)
+        for row in rows:
+            if _TRACED in row[5]:
+                self._relayed(row[1], dict(json.loads(row[5])), times_ns, len(rows))
+
+    def _relayed(self, topic: str, headers: Mapping[str, str | None], times_ns: tuple[int, int], size: int) -> None:
+        trace = traces.read(_bytes(headers.get(messages.TRACEPARENT)))
+        if trace is None:
+            return
+        # An event that is announced again is not the one that is named in its headers.
+        is_event = topic in self._event_topics and messages.RESENT not in headers
+        place = _of_event(trace, headers) if is_event else spans.below(trace)
+        attributes: _Attributes = {"messaging.message.id": headers.get(messages.CE_ID) or ""}
+        since = headers.get(messages.CE_TIME) if is_event else headers.get(_DEAD_LETTER_TIME)
+        if since:
+            wait_ns = (min(_ns(since), times_ns[0]), times_ns[0])
+            where: _Attributes = {"messaging.destination.name": topic}
+            self._spans.add("outbox wait", SpanKind.INTERNAL, place._replace(own=0), wait_ns, attributes | where)
+        attributes |= _of_kafka("send", topic) | {"allocation.batch_size": size}
+        self._spans.add(f"send {topic}", SpanKind.PRODUCER, place, times_ns, attributes)
+
+
+class BridgeSpans(signals.Signals):
+    """Hears a bridge."""
+
+    def __init__(self, found: spans.Spans) -> None:
+        self._spans = found
+
+    def forwarded(self, outgoing: Sequence[messages.OutboxMessage]) -> None:
+        """Add the first span of the trace of each command that came from Redis."""
+        now_ns = time.time_ns()
+        for message in outgoing:
+            headers = dict(message.headers)
+            trace = traces.read(headers.get(messages.TRACEPARENT))
+            if trace is not None:  # a dead letter has none
+                began_ns = _ns((headers[messages.CE_TIME] or b"").decode())
+                place = spans.root(trace, int(trace.span, 16))
+                attributes = _of_kafka("send", message.topic) | _message_id(headers)
+                self._spans.add(f"send {message.topic}", SpanKind.PRODUCER, place, (began_ns, now_ns), attributes)
+
+    def passed_on(self, reader: str, events: Sequence[messages.Record], duration_s: float) -> None:
+        """Add a span below the one in which each event was sent."""
+        times_ns = _until_now(duration_s)
+        does = _DOES[reader]
+        for event in events:
+            headers = dict(event.headers)
+            trace = traces.read(headers.get(messages.TRACEPARENT))
+            if trace is not None:
+                attributes = _of(reader, does, event.topic) | _message_id(headers)
+                attributes["messaging.destination.partition.id"] = str(event.partition)
+                attributes["messaging.kafka.offset"] = event.offset
+                name = f"{does} {event.topic}"
+                self._spans.add(name, SpanKind.PRODUCER, spans.below(trace), times_ns, attributes)
+
+
+def _of_event(trace: traces.Trace, headers: Mapping[str, str | None]) -> spans.Place:
+    """Return the place that the event's headers promise to whoever consumes it."""
+    cause = _bytes(headers.get(messages.CE_CAUSATIONID)) or b""
+    return spans.below(trace)._replace(parent=spans.of_handling(trace, cause), own=int(trace.span, 16))
+
+
+def _of(system: str, operation: str, destination: str) -> _Attributes:
+    return {
+        "messaging.system": system,
+        "messaging.destination.name": destination,
+        "messaging.operation.name": operation,
+        "messaging.operation.type": "process" if operation == "process" else "send",
+    }
+
+
+def _of_kafka(operation: str, topic: str) -> _Attributes:
+    return _of("kafka", operation, topic)
+
+
+def _message_id(headers: Mapping[str, bytes | None]) -> _Attributes:
+    own = headers.get(messages.CE_ID)
+    return {"messaging.message.id": own.decode(errors="replace")} if own else {}
+
+
+def _by_place(refused: Iterable[refusals.Refusal]) -> dict[tuple[str, int, int], refusals.Refusal]:
+    return {_place(refusal.record): refusal for refusal in refused}
+
+
+def _place(record: messages.Record) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
+
+
+def _until_now(duration_s: float) -> tuple[int, int]:
+    now = time.time_ns()
+    return now - int(duration_s * _NS), now
+
+
+def _ns(text: str) -> int:
+    """Return a time of ours as Unix time."""
+    return int(datetime.fromisoformat(text).timestamp() * _NS)
+
+
+def _bytes(text: str | None) -> bytes | None:
+    """Return what a header held, of the text that the outbox keeps it as."""
+    return None if text is None else text.encode("latin-1")
