@@ -1,8 +1,7 @@
 """The worker's membership in its consumer group.
 
-Every partition is placed (see `placement`) before anything of it is read. One that does not fit is
-left paused, and nothing of it is handled. The group's offsets are committed afterwards, for the
-tools that show lag.
+Every partition is placed (see `placement`) before anything of it is read; where it stands since then, and what is
+taken of it, is the `assignment`'s. The group's offsets are committed afterwards, for the tools that show lag.
 
 Sources: KIP-345, KIP-429, KIP-848; librdkafka's CONFIGURATION.md.
 """
@@ -11,16 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import confluent_kafka
 import structlog
 
-from allocation.adapters.kafka import headers, placement, topics
+from allocation.adapters.kafka import assignment, placement
 from allocation.service_layer import kill_points, messages, ports, signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from allocation.adapters.kafka import clients
 
@@ -41,9 +40,8 @@ _READ_AHEAD_KBYTES = 8 * 1024
 # Ordinary records come to a tenth of that; the largest, of 1 MB, must not fill the memory by the thousand.
 _BATCH_BYTES = 16 * 1024 * 1024
 _STEP_RECORDS = 100  # of the largest, as many as the client holds at a time
-_LOST_LOG = frozenset((confluent_kafka.KafkaError._AUTO_OFFSET_RESET, confluent_kafka.KafkaError.OFFSET_OUT_OF_RANGE))  # noqa: SLF001 - librdkafka's own codes begin so
 
-Key = topics.TopicPartition
+Key = assignment.Key
 
 
 class GroupConsumer:
@@ -68,18 +66,11 @@ class GroupConsumer:
     ) -> None:
         self._places = places
         self._give_up = give_up
-        self._on_placed = on_placed
-        self._topic_ids: dict[str, str] = {}
-        self._expected: dict[Key, int] = {}
-        self._to_recognise: set[Key] = set()
-        self._unplaced: set[Key] = set()
-        self._diverged: dict[Key, str] = {}
-        self._held: dict[Key, Mapping[messages.LogPartition, int]] = {}
+        self._assignment = assignment.Assignment(pause=self._pause, on_placed=on_placed)
         self._group_offsets: dict[Key, int] = {}
         self._held_until = 0.0
         self._undecided_until = 0.0
         self._recognised_until = 0.0
-        self._ends: dict[Key, messages.LogEnd] = {}
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
         self.rebalances = 0
         membership = _membership(protocol, instance_id, session_timeout_ms)
@@ -100,65 +91,52 @@ class GroupConsumer:
 
         Raises `DependencyDown` when a partition must be placed anew and that cannot be done now.
         """
-        if self._unplaced:
+        if self._assignment.unplaced:
             self._place_again()
-        if self._held and time.monotonic() > self._held_until:
+        if self._assignment.held and time.monotonic() > self._held_until:
             self._let_go()
-        if self._diverged and time.monotonic() > self._undecided_until:
+        if self._assignment.aside and time.monotonic() > self._undecided_until:
             self._go_on_where_decided()
         first = self._consumer.poll(timeout_s)
         if first is None:
             self._recognise_topics()
             return ()
-        records = self._records([first])  # before the next call, which may take its partition away
+        records = self._take([first])  # before the next call, which may take its partition away
         held_bytes = len(first)
         while len(records) < max_records and held_bytes < _BATCH_BYTES:
             fetched = self._consumer.consume(min(_STEP_RECORDS, max_records - len(records)), 0)
             if not fetched:
                 break
             held_bytes += sum(map(len, fetched))
-            records += self._records(fetched)
+            records += self._take(fetched)
         return self._of_the_same_topics(records)
 
     def keep_alive(self, duration_s: float) -> None:
         """Stay in the group for a while without taking anything."""
-        self._pause(self._assigned())
+        self._pause(self._assignment.flowing)
         deadline = time.monotonic() + duration_s
         while (left := deadline - time.monotonic()) > 0:
             message = self._consumer.poll(left)
-            if message is not None and self._records([message]):  # fetched before the pause: read it again later
-                self._look_again(Key(str(message.topic()), int(message.partition() or 0)))
-        self._resume(self._assigned())
+            for record in () if message is None else self._take([message]):
+                # It was fetched before the pause: read it again later.
+                self._assignment.look_again([Key(record.topic, record.partition)])
+        self._resume(self._assignment.flowing)
 
     def place_again(self) -> None:
         """Begin anew at the stored positions, as after a rebalance."""
-        self._ends.clear()
-        self._pause(self._assigned())
-        self._unplaced.update(key for key in self._assigned() if key not in self._diverged)
+        self._assignment.look_again([*self._assignment.flowing, *self._assignment.held])
 
     def set_aside(self, topic: str, partition: int, problem: str) -> None:
         """Take nothing more from a partition that is not the log which the database knows."""
-        key = Key(topic, partition)
-        self._pause([key])
-        self._ends.pop(key, None)
-        self._unplaced.discard(key)
-        self._diverged[key] = problem
-        remedy = "`allocation position adopt` or `restart`"
-        log.error("worker.partition_diverged", topic=topic, partition=partition, problem=problem, remedy=remedy)
+        self._assignment.set_aside(Key(topic, partition), problem)
 
     def partitions(self) -> signals.Partitions:
         """Return what this member has now, without asking anybody."""
-        return signals.Partitions(
-            assigned=len(self._assigned()),
-            held=tuple(f"{key.topic}/{key.partition}" for key in sorted(self._held)),
-            set_aside={f"{key.topic}/{key.partition}": self._diverged[key] for key in sorted(self._diverged)},
-            committed={(key.topic, key.partition): offset for key, offset in self._group_offsets.items()},
-        )
+        return self._assignment.partitions(committed=self._group_offsets)
 
     def take_ends(self) -> Iterable[messages.LogEnd]:
         """Return the ends that were reached since the last call."""
-        ends, self._ends = self._ends, {}
-        return ends.values()
+        return self._assignment.take_ends()
 
     def commit(self, records: Iterable[messages.Record]) -> None:
         """Tell the group how far these have been handled; does not wait, and may fail without harm."""
@@ -183,16 +161,10 @@ class GroupConsumer:
         if error is None:
             self._group_offsets |= {Key(one.topic, one.partition): one.offset for one in offsets if one.error is None}
 
-    def _records(self, fetched: Iterable[Any]) -> list[messages.Record]:
-        records = []
-        for message in fetched:
-            error = message.error()
-            key, offset = Key(message.topic(), message.partition()), message.offset()
-            if error is not None:
-                self._on_error(key, error, offset)
-            elif self._is_wanted(key, offset):
-                self._expected[key] = offset + 1
-                records.append(self._record(key, offset, message))
+    def _take(self, fetched: Iterable[confluent_kafka.Message]) -> list[messages.Record]:
+        records, errors = self._assignment.take(fetched)
+        for message in errors:
+            self._on_error(message.topic(), message.error())
         return records
 
     def _of_the_same_topics(self, records: list[messages.Record]) -> Sequence[messages.Record]:
@@ -205,10 +177,10 @@ class GroupConsumer:
         try:
             found = self._places.topic_ids() if names else {}
         except ports.DependencyDown:
-            self._look_again_at(names)
+            self._assignment.look_again_at(names)
             raise
-        made_anew = {name for name in names if found.get(name) != self._topic_ids[name]}
-        self._look_again_at(made_anew)
+        made_anew = {name for name in names if found.get(name) != self._assignment.topic_ids[name]}
+        self._assignment.look_again_at(made_anew)
         return [record for record in records if record.topic not in made_anew] if made_anew else records
 
     def _recognise_topics(self) -> None:
@@ -221,97 +193,31 @@ class GroupConsumer:
             self._recognised_until = time.monotonic() + _UNDECIDED_REST_S
             return
         self._recognised_until = time.monotonic() + _RECOGNISED_INTERVAL_S
-        self._look_again_at({name for name, known in self._topic_ids.items() if found.get(name, known) != known})
+        ids = self._assignment.topic_ids
+        self._assignment.look_again_at(name for name, known in ids.items() if found.get(name, known) != known)
 
-    def _look_again_at(self, names: set[str]) -> None:
-        for key in self._assigned() if names else ():
-            if key.topic in names and key not in self._diverged:
-                self._look_again(key)
-
-    def _is_wanted(self, key: Key, offset: int) -> bool:
-        if key in self._unplaced or key in self._diverged or key in self._held:
-            return False
-        expected = self._expected.get(key)
-        if expected is None:  # revoked by the call that fetched what follows it
-            return False
-        if offset < expected:
-            self._look_again(key)
-            return False
-        if key in self._to_recognise:
-            self._to_recognise.discard(key)
-            if offset != expected:
-                self.set_aside(*key, f"the record at offset {expected}, which was handled last, is no longer there")
-                return False
-        return True
-
-    def _record(self, key: Key, offset: int, message: Any) -> messages.Record:
-        return messages.Record(
-            key.topic,
-            self._topic_ids[key.topic],
-            key.partition,
-            offset,
-            message.leader_epoch() or 0,
-            message.key(),
-            message.value(),
-            headers.read(message),
-            message.timestamp()[1],
-        )
-
-    def _on_error(self, key: Key, error: confluent_kafka.KafkaError, offset: int) -> None:
-        if error.code() == confluent_kafka.KafkaError._PARTITION_EOF:  # noqa: SLF001 - see above
-            if key in self._expected and key not in self._unplaced and key not in self._diverged:
-                log_ = messages.LogPartition(self._topic_ids[key.topic], key.partition)
-                self._ends[key] = messages.LogEnd(key.topic, log_, self._expected[key], offset)
-        elif error.code() in _LOST_LOG:
-            self._look_again(key)
-        elif error.fatal() or error.code() == confluent_kafka.KafkaError._FATAL:  # noqa: SLF001 - see above
+    def _on_error(self, topic: str | None, error: confluent_kafka.KafkaError) -> None:
+        if error.fatal() or error.code() == confluent_kafka.KafkaError._FATAL:  # noqa: SLF001 - librdkafka's own codes begin so
             raise ports.MembershipLost(
                 f"Kafka no longer lets this worker be a member of its group: {error.str()}; "
                 "if another worker uses the same ALLOCATION_CONSUMER_INSTANCE_ID, give each its own",
                 was_member=self.rebalances > 0,
             )
-        else:
-            log.warning("kafka.consumer_error", topic=key.topic, code=error.name(), detail=error.str())
-
-    def _look_again(self, key: Key) -> None:
-        """Place a partition anew, since its log may be another one now."""
-        self._pause([key])
-        self._ends.pop(key, None)
-        self._unplaced.add(key)
+        log.warning("kafka.consumer_error", topic=topic, code=error.name(), detail=error.str())
 
     def _place_again(self) -> None:
-        keys = sorted(self._unplaced)
+        keys = sorted(self._assignment.unplaced)
         for key, where in self._places.of(keys, self._committed(keys)).items():
-            if isinstance(where, placement.Place):
-                self._consumer.seek(confluent_kafka.TopicPartition(*key, where.offset))
-            self._take_place(key, where)
-        self._resume(keys)
-
-    def _take_place(self, key: Key, where: placement.Place | placement.Misfit) -> None:
-        self._unplaced.discard(key)
-        self._to_recognise.discard(key)
-        self._held.pop(key, None)
-        if isinstance(where, placement.Misfit):
-            self.set_aside(*key, where.problem)
-            return
-        self._topic_ids[key.topic] = where.topic_id
-        self._expected[key] = where.offset
-        self._on_placed(messages.LogPartition(where.topic_id, key.partition))
-        if where.recognise:
-            self._to_recognise.add(key)
-        if where.after:
-            self._pause([key])
-            self._held[key] = where.after
-            log.info("worker.partition_held", topic=key.topic, partition=key.partition, logs=len(where.after))
+            self._assignment.place(key, where)
+        self._go_on(keys)
 
     def _let_go(self) -> None:
         """Begin with partitions once those that they wait for have been handled as far as they went then."""
         self._held_until = time.monotonic() + _HELD_INTERVAL_S
-        passed = [key for key, after in self._held.items() if self._may_begin(key, after)]
+        passed = [key for key, after in self._assignment.awaited().items() if self._places.are_passed(after)]
         for key in passed:
-            self._consumer.seek(confluent_kafka.TopicPartition(*key, self._expected[key]))
-            del self._held[key]
-        self._resume(passed)
+            self._assignment.let_go(key)
+        self._go_on(passed)
 
     def _go_on_where_decided(self) -> None:
         """Join the group anew once an operator has decided on what was set aside: then all is placed anew.
@@ -319,28 +225,17 @@ class GroupConsumer:
         The client does not let go back in a partition whose topic was deleted under it.
         """
         try:
-            decided = self._places.decided(sorted(self._diverged))
+            decided = self._places.decided(sorted(self._assignment.aside))
         except ports.DependencyDown:  # of what is set aside only: the others must not stand still for that
             self._undecided_until = time.monotonic() + _UNDECIDED_REST_S
             return
         self._undecided_until = time.monotonic() + _DECIDED_INTERVAL_S
         if decided:
-            log.info(
-                "worker.partitions_decided", at={f"{key.topic}/{key.partition}": decided[key].offset for key in decided}
-            )
+            log.info("worker.partitions_decided", at={str(key): where.offset for key, where in decided.items()})
             for key in decided:
-                self._forget(key)
+                self._assignment.forget(key)
             self._consumer.unsubscribe()
             self._subscribe()
-
-    def _may_begin(self, key: Key, after: Mapping[messages.LogPartition, int]) -> bool:
-        """Tell whether the others are passed; one of another topic that is set aside holds up nothing."""
-        aside = {
-            messages.LogPartition(self._topic_ids[one.topic], one.partition)
-            for one in self._diverged
-            if one.topic != key.topic and one.topic in self._topic_ids
-        }
-        return self._places.are_passed({log_: end for log_, end in after.items() if log_ not in aside})
 
     def _committed(self, keys: Sequence[Key]) -> dict[Key, int]:
         asked = [confluent_kafka.TopicPartition(*key) for key in keys]
@@ -360,10 +255,10 @@ class GroupConsumer:
             consumer.incremental_assign(partitions)
         else:
             consumer.assign(partitions)
-        # The client keeps a partition paused that was so when it was taken away, also when it comes back.
-        self._resume(places)
         for key, where in places.items():
-            self._take_place(key, where)
+            self._assignment.place(key, where)
+        # The client keeps a partition paused that was so when it was taken away, also when it comes back.
+        self._resume(key for key in places if key in self._assignment.flowing)
         self.rebalances += 1
         log.info("worker.assigned", at={f"{one.topic}/{one.partition}": one.offset for one in partitions})
 
@@ -379,7 +274,9 @@ class GroupConsumer:
 
     def _on_revoke(self, consumer: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         for partition in partitions:
-            self._forget(Key(partition.topic, partition.partition))
+            key = Key(partition.topic, partition.partition)
+            self._assignment.forget(key)
+            self._group_offsets.pop(key, None)
         if self._incremental:
             consumer.incremental_unassign(partitions)
         else:
@@ -387,25 +284,18 @@ class GroupConsumer:
         self.rebalances += 1
         log.info("worker.revoked", partitions=len(partitions))
 
-    def _forget(self, key: Key) -> None:
-        self._unplaced.discard(key)
-        self._to_recognise.discard(key)
-        self._diverged.pop(key, None)
-        self._held.pop(key, None)
-        self._expected.pop(key, None)
-        self._group_offsets.pop(key, None)
-        self._ends.pop(key, None)
-
-    def _assigned(self) -> list[Key]:
-        return [Key(one.topic, one.partition) for one in self._consumer.assignment()]
+    def _go_on(self, keys: Iterable[Key]) -> None:
+        """Fetch from where they are to go on, of those of these that flow."""
+        flows = {key: flow for key in keys if (flow := self._assignment.flowing.get(key)) is not None}
+        for key, flow in flows.items():
+            self._consumer.seek(confluent_kafka.TopicPartition(*key, flow.next_offset))
+        self._resume(flows)
 
     def _pause(self, keys: Iterable[Key]) -> None:
         self._consumer.pause([confluent_kafka.TopicPartition(*key) for key in keys])
 
     def _resume(self, keys: Iterable[Key]) -> None:
-        """Let partitions flow again, but for those that stand still for a reason of their own."""
-        stopped = self._diverged.keys() | self._unplaced | self._held.keys()
-        self._consumer.resume([confluent_kafka.TopicPartition(*key) for key in keys if key not in stopped])
+        self._consumer.resume([confluent_kafka.TopicPartition(*key) for key in keys])
 
 
 def _membership(protocol: str, instance_id: str | None, session_timeout_ms: int) -> dict[str, object]:
