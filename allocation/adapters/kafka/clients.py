@@ -56,6 +56,17 @@ _CONSUMER_DEFAULTS: Settings = {
     "fetch.queue.backoff.ms": 10,
 }
 
+# Of a member of a group.
+_MEMBER_SETTINGS: Settings = {
+    "enable.partition.eof": True,
+    # A fetch that began before partitions were added holds them up for this long (default: 500 ms).
+    "fetch.wait.max.ms": 50,
+    # What the client reads ahead of each partition in a backlog: half a micro-batch; and of large records, of all
+    # together. Its defaults, 100,000 and 64 MiB without the headers, took 80 MB of memory.
+    "queued.min.messages": 1000,
+    "queued.max.messages.kbytes": 8 * 1024,
+}
+
 _PRODUCER_DEFAULTS: Settings = {
     # Latency counts; in a backlog batches fill up by themselves.
     "linger.ms": 0,
@@ -116,6 +127,19 @@ class ClientConfig:
     def consumer(self, **required: object) -> Settings:
         """Return settings for a consumer: `read_committed`, no automatic commit, no automatic reset."""
         return self._merged(_CONSUMER_DEFAULTS, _CONSUMER_GUARANTEES, required)
+
+    def member(self, *, group: str, instance_id: str | None, protocol: str, session_timeout_ms: int) -> Settings:
+        """Return settings for a member of a group; equal partition numbers of all topics belong to one (`range`)."""
+        name = {} if instance_id is None else {"group.instance.id": instance_id}
+        if protocol == "consumer":  # session and assignor are the broker's to decide
+            membership: Settings = {"group.protocol": "consumer", "group.remote.assignor": "range"}
+        else:
+            membership = {
+                "partition.assignment.strategy": "range",
+                "session.timeout.ms": session_timeout_ms,
+                "heartbeat.interval.ms": max(session_timeout_ms // 4, 1),
+            }
+        return self.consumer(**{"group.id": group}, **_MEMBER_SETTINGS, **name, **membership)
 
     def admin(self, **required: object) -> Settings:
         """Return settings for an admin client."""

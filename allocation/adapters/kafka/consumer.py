@@ -31,12 +31,6 @@ _DECIDED_INTERVAL_S = 1.0  # how often it is asked whether an operator has decid
 _UNDECIDED_REST_S = 30.0  # when that cannot be told: asking takes up to ten seconds then
 _RECOGNISED_INTERVAL_S = 2.0  # how often it is asked, while nothing arrives, whether the topics are still the same
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
-# A fetch that began before partitions were added holds them up for this long (librdkafka's default: 500 ms).
-_FETCH_WAIT_MS = 50
-# What the client reads ahead of each partition in a backlog: half a micro-batch; and of large records, of all together.
-# Its defaults, 100,000 and 64 MiB without the headers, took 80 MB of memory.
-_READ_AHEAD_RECORDS = 1000
-_READ_AHEAD_KBYTES = 8 * 1024
 # Ordinary records come to a tenth of that; the largest, of 1 MB, must not fill the memory by the thousand.
 _BATCH_BYTES = 16 * 1024 * 1024
 _STEP_RECORDS = 100  # of the largest, as many as the client holds at a time
@@ -73,16 +67,10 @@ class GroupConsumer:
         self._recognised_until = 0.0
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
         self.rebalances = 0
-        membership = _membership(protocol, instance_id, session_timeout_ms)
-        settings = {
-            "group.id": group,
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": _FETCH_WAIT_MS,
-            "on_commit": self._on_commit,
-            "queued.min.messages": _READ_AHEAD_RECORDS,
-            "queued.max.messages.kbytes": _READ_AHEAD_KBYTES,
-        }
-        self._consumer = confluent_kafka.Consumer(config.consumer(**settings, **membership))
+        settings = config.member(
+            group=group, instance_id=instance_id, protocol=protocol, session_timeout_ms=session_timeout_ms
+        )
+        self._consumer = confluent_kafka.Consumer(settings | {"on_commit": self._on_commit})
         self._names = list(names)
         self._subscribe()
 
@@ -296,15 +284,3 @@ class GroupConsumer:
 
     def _resume(self, keys: Iterable[Key]) -> None:
         self._consumer.resume([confluent_kafka.TopicPartition(*key) for key in keys])
-
-
-def _membership(protocol: str, instance_id: str | None, session_timeout_ms: int) -> dict[str, object]:
-    """Return the settings of the group; equal partition numbers of all topics belong to one member (`range`)."""
-    settings: dict[str, object] = {} if instance_id is None else {"group.instance.id": instance_id}
-    if protocol == "consumer":  # session and assignor are the broker's to decide
-        return settings | {"group.protocol": "consumer", "group.remote.assignor": "range"}
-    return settings | {
-        "partition.assignment.strategy": "range",
-        "session.timeout.ms": session_timeout_ms,
-        "heartbeat.interval.ms": max(session_timeout_ms // 4, 1),
-    }
