@@ -60,7 +60,13 @@ def test_nothing_is_said_of_workers_while_nobody_knows() -> None:
 
 def test_a_shard_that_nobody_holds_is_named() -> None:
     (alarm,) = told(builders.seen(0, work=builders.some_work(owners={}, rows=2)))
-    assert alarm == alarms.Alarm("relay-0", "no relay is there; 2 rows wait in the outbox")
+    assert alarm == alarms.Alarm("relay-0", "no relay is there: 2 rows wait in the outbox, the oldest for 1 s")
+
+
+def test_a_shard_that_is_not_held_any_more_is_named_with_who_held_it() -> None:
+    held, free = builders.some_work(), builders.some_work(owners={})
+    (alarm,) = told(builders.seen(0, work=held), builders.seen(1, work=free))
+    assert alarm.text.startswith("no relay is there; vm:17 was it, and is dead or stopped: 0 rows wait")
 
 
 def test_a_relay_that_ends_no_pass_while_rows_wait_is_named_with_its_owner() -> None:

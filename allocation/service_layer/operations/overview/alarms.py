@@ -35,6 +35,7 @@ class Watch:
         self._positions = stillness.Stillness()
         self._passes = stillness.Stillness()
         self._presence = presence.Presence()
+        self._owners: dict[str, str] = {}
 
     def look(self, seen: figures.Seen, found: status.Status) -> list[Alarm]:
         """Return what is wrong now, that which explains the rest first."""
@@ -48,7 +49,7 @@ class Watch:
             *(Alarm(name, text) for name, text in seen.parts.items() if text),
             *self._gone(seen),
             *_workers(seen, found, still),
-            *_relays(seen.work, resting),
+            *self._relays(seen.work, resting),
             *_held_back(seen.work),
         ]
 
@@ -62,6 +63,21 @@ class Watch:
                 "wait until it is back, or Kafka gives them to another",
             )
 
+    def _relays(self, work: figures.Work | None, resting: Mapping[Hashable, float]) -> Iterator[Alarm]:
+        if work is None:
+            return
+        self._owners.update(work.database.owners)
+        for shard in work.shards:
+            waiting = _waiting(shard.rows, "row") + " in the outbox"
+            if shard.oldest_age_s is not None:
+                waiting += f", the oldest for {shard.oldest_age_s:.0f} s"
+            if (owner := work.database.owners.get(shard.owner)) is None:
+                last = self._owners.get(shard.owner)
+                before = f"; {last} was it, and is dead or stopped" if last else ""
+                yield Alarm(shard.owner, f"no relay is there{before}: {waiting}")
+            elif resting.get(shard.number, 0.0) >= STILL_S:
+                yield Alarm(shard.owner, f"{owner} is stuck: {waiting}, and no pass ends")
+
 
 def _positions(lags: Sequence[status.Lag]) -> Iterator[stillness.Watched]:
     for one in lags:
@@ -70,7 +86,7 @@ def _positions(lags: Sequence[status.Lag]) -> Iterator[stillness.Watched]:
 
 def _workers(seen: figures.Seen, found: status.Status, still: Mapping[Hashable, float]) -> Iterator[Alarm]:
     if seen.members == ():
-        yield Alarm("worker", f"no worker is there; {_count(_lag(found.lags), 'command')} wait")
+        yield Alarm("worker", f"no worker is there; {_waiting(_lag(found.lags), 'command')}")
     standing = [one for one in found.lags if still.get((one.topic, one.partition), 0.0) >= STILL_S]
     if standing:
         longest = max(still[one.topic, one.partition] for one in standing)
@@ -78,25 +94,9 @@ def _workers(seen: figures.Seen, found: status.Status, still: Mapping[Hashable, 
         more = f" and {len(standing) - _NAMED} more" if len(standing) > _NAMED else ""
         yield Alarm(
             "worker",
-            f"nothing of {names}{more} was handled for {longest:.0f} s; {_count(_lag(standing), 'command')} wait: "
+            f"nothing of {names}{more} was handled for {longest:.0f} s; {_waiting(_lag(standing), 'command')}: "
             "the worker of it is dead, stopped or held up",
         )
-
-
-def _relays(work: figures.Work | None, resting: Mapping[Hashable, float]) -> Iterator[Alarm]:
-    if work is None:
-        return
-    for shard in work.shards:
-        owner = work.database.owners.get(shard.owner)
-        waiting = _count(shard.rows, "row")
-        if owner is None:
-            yield Alarm(shard.owner, f"no relay is there; {waiting} wait in the outbox")
-        elif resting.get(shard.number, 0.0) >= STILL_S:
-            yield Alarm(
-                shard.owner,
-                f"{owner} is stuck: {waiting} wait in the outbox, the oldest for {shard.oldest_age_s or 0:.0f} s, "
-                "and no pass ends",
-            )
 
 
 def _held_back(work: figures.Work | None) -> Iterator[Alarm]:
@@ -104,9 +104,7 @@ def _held_back(work: figures.Work | None) -> Iterator[Alarm]:
         return
     for one in work.poisoned:
         error = f"{one.error_class}: {one.error}" if one.error_class else one.error
-        yield Alarm(
-            one.queue, f"command {one.id} is poisoned ({error}); {_count(one.behind, 'command')} wait behind it"
-        )
+        yield Alarm(one.queue, f"command {one.id} is poisoned ({error}); {_waiting(one.behind, 'command')} behind it")
     if work.database.quarantined.rows:
         yield Alarm("outbox", f"Kafka refused {_count(work.database.quarantined.rows, 'row')}; see `allocation outbox`")
 
@@ -117,3 +115,7 @@ def _lag(lags: Sequence[status.Lag]) -> int:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _waiting(number: int, what: str) -> str:
+    return f"{_count(number, what)} wait{'s' if number == 1 else ''}"
