@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import confluent_kafka
 import structlog
 
-from allocation.adapters.kafka import assignment, placement
+from allocation.adapters.kafka import assignment, placement, recognition
 from allocation.service_layer import kill_points, messages, ports, signals
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ _COMMITTED_TIMEOUT_S = 10.0
 _HELD_INTERVAL_S = 0.1  # how often it is asked whether partitions that wait may begin
 _DECIDED_INTERVAL_S = 1.0  # how often it is asked whether an operator has decided on what was set aside
 _UNDECIDED_REST_S = 30.0  # when that cannot be told: asking takes up to ten seconds then
-_RECOGNISED_INTERVAL_S = 2.0  # how often it is asked, while nothing arrives, whether the topics are still the same
 _PLACEMENT_RETRY_S = 0.5  # while a new assignment waits for the database or Kafka
 # Ordinary records come to a tenth of that; the largest, of 1 MB, must not fill the memory by the thousand.
 _BATCH_BYTES = 16 * 1024 * 1024
@@ -61,10 +60,10 @@ class GroupConsumer:
         self._places = places
         self._give_up = give_up
         self._assignment = assignment.Assignment(pause=self._pause, on_placed=on_placed)
+        self._recognition = recognition.Recognition(places, self._assignment)
         self._group_offsets: dict[Key, int] = {}
         self._held_until = 0.0
         self._undecided_until = 0.0
-        self._recognised_until = 0.0
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
         self.rebalances = 0
         settings = config.member(
@@ -87,7 +86,7 @@ class GroupConsumer:
             self._go_on_where_decided()
         first = self._consumer.poll(timeout_s)
         if first is None:
-            self._recognise_topics()
+            self._recognition.look()
             return ()
         records = self._take([first])  # before the next call, which may take its partition away
         held_bytes = len(first)
@@ -97,7 +96,7 @@ class GroupConsumer:
                 break
             held_bytes += sum(map(len, fetched))
             records += self._take(fetched)
-        return self._of_the_same_topics(records)
+        return self._recognition.of_the_same_topics(records)
 
     def keep_alive(self, duration_s: float) -> None:
         """Stay in the group for a while without taking anything."""
@@ -154,35 +153,6 @@ class GroupConsumer:
         for message in errors:
             self._on_error(message.topic(), message.error())
         return records
-
-    def _of_the_same_topics(self, records: list[messages.Record]) -> Sequence[messages.Record]:
-        """Drop what may be of a topic that was deleted and made anew.
-
-        In a new topic the client goes on at the offset where it was in the old one, without any error. An id that
-        is the same now was the same when these were fetched. Asking takes less than a millisecond.
-        """
-        names = {record.topic for record in records}
-        try:
-            found = self._places.topic_ids() if names else {}
-        except ports.DependencyDown:
-            self._assignment.look_again_at(names)
-            raise
-        made_anew = {name for name in names if found.get(name) != self._assignment.topic_ids[name]}
-        self._assignment.look_again_at(made_anew)
-        return [record for record in records if record.topic not in made_anew] if made_anew else records
-
-    def _recognise_topics(self) -> None:
-        """Notice that a topic was made anew while nothing of it arrives, since it is as long as the old one was."""
-        if time.monotonic() < self._recognised_until:
-            return
-        try:
-            found = self._places.topic_ids()
-        except ports.DependencyDown:  # nothing arrives in any case
-            self._recognised_until = time.monotonic() + _UNDECIDED_REST_S
-            return
-        self._recognised_until = time.monotonic() + _RECOGNISED_INTERVAL_S
-        ids = self._assignment.topic_ids
-        self._assignment.look_again_at(name for name, known in ids.items() if found.get(name, known) != known)
 
     def _on_error(self, topic: str | None, error: confluent_kafka.KafkaError) -> None:
         if error.fatal() or error.code() == confluent_kafka.KafkaError._FATAL:  # noqa: SLF001 - librdkafka's own codes begin so

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
 
-from allocation.adapters.kafka import consumer, placement
+from allocation.adapters.kafka import consumer, placement, recognition
 from allocation.adapters.postgres import inbox, locks, positions, repository
 from allocation.service_layer import kill_points, processing
 
@@ -150,7 +150,7 @@ def trusts_the_topic() -> None:
     def of_the_same_topics(_: Any, records: Any) -> Any:
         return records
 
-    consumer.GroupConsumer._of_the_same_topics = of_the_same_topics  # type: ignore[method-assign,assignment]
+    recognition.Recognition.of_the_same_topics = of_the_same_topics  # type: ignore[method-assign,assignment]
 
 
 def begins_at_once() -> None:
