@@ -64,6 +64,10 @@ class Settings(pydantic_settings.BaseSettings):
     max_retries: int = pydantic.Field(
         5, ge=0, description="retries of a command that fails unexpectedly before it is parked"
     )
+    delivery: Literal["exactly_once", "at_least_once"] = pydantic.Field(
+        "exactly_once",
+        description="at_least_once: the relay is quicker, and may repeat events after a crash; changed when the outbox is empty",
+    )
     relay_lease_s: float = pydantic.Field(
         3.0, ge=0.1, le=60, description="a relay that is silent for so long is replaced by one that stands by"
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
-from allocation.adapters.kafka import relay_transaction
+from allocation.adapters.kafka import relay_idempotent, relay_transaction
 from allocation.adapters.postgres import dedicated, leases, notifications, outbox_rows
 from allocation.adapters.postgres import relay_shards as postgres_relay_shards
 from allocation.service_layer import signals
@@ -13,7 +14,7 @@ from allocation.service_layer.relaying import duty, setting_up
 from allocation.service_layer.relaying import ports as relaying
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import sqlalchemy
 
@@ -27,6 +28,7 @@ def create_relay_shards(settings: config.Settings, database: sqlalchemy.Engine, 
     setting_up.create_shards(
         postgres_relay_shards.RelayShards(database),
         count=count,
+        delivery=relaying.Delivery(settings.delivery),
         open_log=lambda *, shard, database_id: relay_log(settings, shard=shard, database_id=database_id),
     )
 
@@ -44,6 +46,7 @@ def relay(settings: config.Settings, *, shard: int, signals: signals.Signals = s
         shard=shard,
         connect=lambda: _relay_desk(settings, shard=shard, owner=owner),
         lease_s=settings.relay_lease_s,
+        delivery=relaying.Delivery(settings.delivery),
         signals=signals,
     )
 
@@ -58,18 +61,33 @@ def _relay_desk(settings: config.Settings, *, shard: int, owner: str) -> Iterato
         listener.wait(0)
         outbox = outbox_rows.OutboxRows(connection, shard=shard)
         database_id = outbox.state().database_id
+
+        def open_transactions() -> contextlib.AbstractContextManager[relaying.TransactionLog]:
+            return relay_log(settings, shard=shard, database_id=database_id)
+
         yield relaying.Desk(
             lease=leases.Lease(engine, name=f"relay-{shard}", duration_s=settings.relay_lease_s, owner=owner),
             outbox=outbox,
             hints=listener,
-            open_log=lambda: relay_log(settings, shard=shard, database_id=database_id),
+            open_log=_opener(settings, open_transactions),
+            open_transactions=open_transactions,
         )
+
+
+def _opener(
+    settings: config.Settings, open_transactions: Callable[[], contextlib.AbstractContextManager[relaying.Log]]
+) -> Callable[[], contextlib.AbstractContextManager[relaying.Log]]:
+    match relaying.Delivery(settings.delivery):
+        case relaying.Delivery.EXACTLY_ONCE:
+            return open_transactions
+        case relaying.Delivery.AT_LEAST_ONCE:
+            return functools.partial(relay_idempotent.open_log, connections.kafka_clients(settings))
 
 
 def relay_log(
     settings: config.Settings, *, shard: int, database_id: str
 ) -> contextlib.AbstractContextManager[relay_transaction.RelayTransactions]:
-    """Open the Kafka side of a shard; every other relay of it is fenced off."""
+    """Open the checkpoints and transactions of a shard; every other relay that uses them is fenced off."""
     return relay_transaction.open_log(
         connections.kafka_clients(settings),
         topic=connections.topic_names(settings).relay_checkpoint,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_AT_LEAST_ONCE = (
+    "after a crash or an outage events may come twice, and the repeated ones late: drop what has a ce_id that you had"
+)
 _RETRY_S = 1.0  # how often a database that does not answer at the start is asked again
 # Only this, the main thread, can run the handler of a signal, and the system may tell another thread of it, which
 # does not wake up this one: a relay that was stopped (SIGSTOP), continued and told to end would wait for ever.
@@ -38,6 +41,8 @@ def serve(settings: config.Settings, stop: threading.Event, *, signals: signals.
     shards = _shards(settings, stop, signals)
     if not shards:
         return
+    if settings.delivery == "at_least_once":
+        log.warning("relay.at_least_once", means=_AT_LEAST_ONCE, see="docs/guarantees.md")
     with futures.ThreadPoolExecutor(len(shards), thread_name_prefix="relay") as pool:
         running = [pool.submit(bootstrap.relay(settings, shard=shard, signals=signals).run, stop) for shard in shards]
         try:

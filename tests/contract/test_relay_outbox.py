@@ -187,6 +187,32 @@ def test_a_relay_that_was_overtaken_quarantines_nothing(subject: Subject) -> Non
     assert read_ids(subject.outbox) == [2]
 
 
+def test_an_empty_shard_can_be_told_to_deliver_otherwise(subject: Subject) -> None:
+    subject.insert(1)
+    subject.outbox.settle(a_checkpoint(subject.outbox, (1, 1)))
+    before = subject.outbox.state()
+    assert subject.outbox.switch(ports.Delivery.AT_LEAST_ONCE, state=before) == 0
+    assert subject.outbox.state() == dataclasses.replace(before, delivery=ports.Delivery.AT_LEAST_ONCE)
+
+
+def test_a_shard_with_rows_goes_on_delivering_as_it_does(subject: Subject) -> None:
+    for row_id in (1, 2):
+        subject.insert(row_id)
+    subject.outbox.quarantine(1, reason="too large", state=subject.outbox.state())
+    before = subject.outbox.state()
+    assert subject.outbox.switch(ports.Delivery.AT_LEAST_ONCE, state=before) == 2
+    assert subject.outbox.state() == before
+
+
+def test_a_relay_that_was_overtaken_changes_no_delivery(subject: Subject) -> None:
+    subject.insert(1)
+    before = subject.outbox.state()
+    subject.outbox.settle(a_checkpoint(subject.outbox, (1, 1)))
+    with pytest.raises(ports.Superseded):
+        subject.outbox.switch(ports.Delivery.AT_LEAST_ONCE, state=before)
+    assert subject.outbox.state().delivery is ports.Delivery.EXACTLY_ONCE
+
+
 def test_a_released_row_is_read_again_with_those_behind_it(
     postgres: PostgresSubject, database: sqlalchemy.Engine
 ) -> None:

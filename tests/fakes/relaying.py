@@ -81,6 +81,12 @@ class FakeOutbox:
             stored.quarantined = f"behind row {row_id}"
         return 1 + len(behind)
 
+    def switch(self, delivery: ports.Delivery, *, state: ports.ShardState) -> int:
+        self._check(state)
+        if not self.stored:
+            self.shard_state = dataclasses.replace(state, delivery=delivery)
+        return len(self.stored)
+
     def _of(self, checkpoint: checkpoints.Checkpoint) -> list[int]:
         return [row_id for row_id in self.stored if any(run.first <= row_id <= run.last for run in checkpoint.runs)]
 
@@ -116,6 +122,37 @@ class FakeKafka:
             raise outside.DependencyDown("Kafka does not answer")
         self.epoch += 1
         yield FakeTransactionLog(self, self.epoch)
+
+    @contextlib.contextmanager
+    def open_idempotent_log(self) -> Iterator[FakeIdempotentLog]:
+        yield FakeIdempotentLog(self)
+
+
+class FakeIdempotentLog:
+    """A key stands for a partition: behind a refused row nothing of its key is sent, everything else is."""
+
+    def __init__(self, kafka: FakeKafka) -> None:
+        self._kafka = kafka
+
+    def last_checkpoint(self) -> None:
+        """Return None: it keeps none."""
+
+    def send(self, rows: Sequence[ports.Row], _checkpoint: checkpoints.Checkpoint) -> None:
+        kafka = self._kafka
+        if kafka.is_down or kafka.loses_transaction:
+            kafka.loses_transaction = False
+            raise outside.DependencyDown("Kafka does not answer")
+        ended = set()
+        for row in rows:
+            if kafka.refuses(row):
+                ended.add(row[3])
+            if row[3] not in ended:
+                kafka.committed.append(row)
+        if ended:
+            raise ports.Refused("too large")
+        if kafka.loses_answer:
+            kafka.loses_answer = False
+            raise outside.DependencyDown("Kafka did not confirm")
 
 
 class FakeTransactionLog:

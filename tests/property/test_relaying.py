@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import defaultdict
 
 from hypothesis import settings
@@ -39,10 +40,13 @@ class Relays(hs.RuleBasedStateMachine):
         for row_id in self.drawn.pop(sku, ()):
             self.outbox.insert(row_id, sku=sku, value=b"refused" if refused else b"")
 
+    def open_log(self) -> contextlib.AbstractContextManager[ports.Log]:
+        return self.kafka.open_log()
+
     @hs.rule()
     def start_a_relay(self) -> None:
-        with self.kafka.open_log() as transactions:
-            relay = passes.ShardRelay(shard=0, outbox=self.outbox, transactions=transactions, size=self.size)
+        with self.open_log() as kafka_log:
+            relay = passes.ShardRelay(shard=0, outbox=self.outbox, kafka_log=kafka_log, size=self.size)
         relay.recover()
         self.relays.append(relay)
 
@@ -71,9 +75,13 @@ class Relays(hs.RuleBasedStateMachine):
         finally:
             self.kafka.loses_answer = self.kafka.loses_transaction = False
 
+    def seen_ids(self) -> list[int]:
+        """Return what a consumer has had, in its order."""
+        return self.kafka.sent_ids
+
     @hs.invariant()
     def no_event_is_sent_twice_or_lost(self) -> None:
-        sent = self.kafka.sent_ids
+        sent = self.seen_ids()
         assert len(set(sent)) == len(sent)
         drawn = {row_id for ids in self.drawn.values() for row_id in ids}
         assert set(self.skus) == drawn | set(self.outbox.ids) | set(sent)
@@ -81,7 +89,7 @@ class Relays(hs.RuleBasedStateMachine):
     @hs.invariant()
     def events_of_a_sku_are_in_order(self) -> None:
         by_sku: defaultdict[str, list[int]] = defaultdict(list)
-        for row_id in self.kafka.sent_ids:
+        for row_id in self.seen_ids():
             by_sku[self.skus[row_id]].append(row_id)
         assert all(ids == sorted(ids) for ids in by_sku.values())
 
@@ -104,5 +112,22 @@ class Relays(hs.RuleBasedStateMachine):
         return any(self.skus[other] == sku and other < row_id for other in self.outbox.quarantined_ids)
 
 
+class RelaysWithoutTransactions(Relays):
+    """The same, but nobody is fenced off; the consumer drops what it has had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        state = dataclasses.replace(fakes.FIRST_STATE, delivery=ports.Delivery.AT_LEAST_ONCE)
+        self.outbox = fakes.FakeOutbox(state)
+
+    def open_log(self) -> contextlib.AbstractContextManager[ports.Log]:
+        return self.kafka.open_idempotent_log()
+
+    def seen_ids(self) -> list[int]:
+        return list(dict.fromkeys(self.kafka.sent_ids))
+
+
 Relays.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestRelays = Relays.TestCase
+RelaysWithoutTransactions.TestCase.settings = Relays.TestCase.settings
+TestRelaysWithoutTransactions = RelaysWithoutTransactions.TestCase

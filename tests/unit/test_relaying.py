@@ -31,7 +31,7 @@ def a_relay(
     """A relay that has just taken over and recovered."""
     with kafka.open_log() as transactions:
         relay = passes.ShardRelay(
-            shard=0, outbox=outbox, transactions=transactions, size=size or passes.PassSize(maximum=3, rows=3)
+            shard=0, outbox=outbox, kafka_log=transactions, size=size or passes.PassSize(maximum=3, rows=3)
         )
     relay.recover()
     return relay

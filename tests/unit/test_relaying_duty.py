@@ -30,6 +30,7 @@ class Story:
     connections: int = 0
     waits: int = 0
     lease_s: float = 60
+    delivery: ports.Delivery = ports.Delivery.EXACTLY_ONCE
     signals: signals.Signals = signals.SILENT
 
     def wait(self, timeout_s: float) -> bool:
@@ -46,12 +47,25 @@ class Story:
         self.connections += 1
         if self.failures:
             raise self.failures.pop(0)
-        yield ports.Desk(lease=self.lease, outbox=self.outbox, hints=self, open_log=self.kafka.open_log)
+        is_exact = self.delivery is ports.Delivery.EXACTLY_ONCE
+        yield ports.Desk(
+            lease=self.lease,
+            outbox=self.outbox,
+            hints=self,
+            open_log=self.kafka.open_log if is_exact else self.kafka.open_idempotent_log,
+            open_transactions=self.kafka.open_log,
+        )
 
     def run(self) -> list[str]:
         """Run until the script is over; return what was logged."""
         with structlog.testing.capture_logs() as lines:
-            duty.Duty(shard=0, connect=self.connect, lease_s=self.lease_s, signals=self.signals).run(self.stopping)
+            duty.Duty(
+                shard=0,
+                connect=self.connect,
+                lease_s=self.lease_s,
+                delivery=self.delivery,
+                signals=self.signals,
+            ).run(self.stopping)
         return [line["event"] for line in lines]
 
 
@@ -146,3 +160,19 @@ def test_a_contradiction_between_database_and_topic_is_left_to_a_person() -> Non
     story = Story(kafka=fakes.FakeKafka(checkpoints=[]))
     with pytest.raises(ports.RelayStopped):
         story.run()
+
+
+def test_the_relay_delivers_otherwise_once_the_outbox_is_empty() -> None:
+    story = Story(delivery=ports.Delivery.AT_LEAST_ONCE)
+    story.script = [lambda: story.outbox.insert(1)]
+    assert story.run() == ["relay.switched", "relay.active", "relay.pass"]
+    assert story.kafka.sent_ids == [1]
+    assert story.kafka.transactions == 0
+
+
+def test_a_relay_that_is_to_deliver_otherwise_stops_while_rows_are_left() -> None:
+    story = Story(delivery=ports.Delivery.AT_LEAST_ONCE)
+    story.outbox.insert(1)
+    with pytest.raises(ports.RelayStopped, match="Set ALLOCATION_DELIVERY=exactly_once, let the relay send them"):
+        story.run()
+    assert story.kafka.sent_ids == []

@@ -28,7 +28,7 @@ MAX_BYTES = 16 * 1024 * 1024
 _PLAN = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off"
 
 _STATE = """
-SELECT i.database_id::text, i.incarnation::text, i.earlier::text[], s.passes, s.checkpointed,
+SELECT i.database_id::text, i.incarnation::text, i.earlier::text[], s.passes, s.checkpointed, s.delivery,
     EXISTS (SELECT FROM outbox AS o WHERE o.shard = s.shard AND o.quarantined IS NOT NULL)
 FROM instance AS i CROSS JOIN relay_shards AS s WHERE s.shard = %s
 """
@@ -87,6 +87,20 @@ WITH shard AS (
 SELECT (SELECT count(*) FROM shard), (SELECT count(*) FROM refused) + (SELECT count(*) FROM behind)
 """
 
+# What commits after this look has not been sent by anybody: only the owner of the lease sends, and it is here.
+_SWITCH = """
+WITH shard AS (
+    SELECT shard FROM relay_shards
+    WHERE shard = %s AND passes = %s AND EXISTS (SELECT FROM instance WHERE incarnation = %s::uuid)
+    FOR UPDATE
+), waiting AS (
+    SELECT count(*) AS rows FROM outbox JOIN shard USING (shard)
+), switched AS (
+    UPDATE relay_shards AS s SET delivery = %s FROM shard, waiting WHERE s.shard = shard.shard AND waiting.rows = 0
+)
+SELECT (SELECT count(*) FROM shard), (SELECT rows FROM waiting)
+"""
+
 # Rows that came later, of a sku that is held back: marked, so that the scan does not meet them again and again.
 # Marked and released under one lock: no row may be marked that nothing stands before any more.
 _HOLD_BACK = f"""
@@ -122,13 +136,14 @@ class OutboxRows:
             row = self._cursor.fetchone()
         if row is None:
             raise ports.RelayStopped(f"the database has no relay shard {self._shard}; run `allocation init`")
-        database_id, incarnation, earlier, passes, is_checkpointed, self._has_quarantined = row
+        database_id, incarnation, earlier, passes, is_checkpointed, delivery, self._has_quarantined = row
         return ports.ShardState(
             database_id=database_id,
             incarnation=incarnation,
             passes=passes,
             is_checkpointed=is_checkpointed,
             earlier=frozenset(earlier),
+            delivery=ports.Delivery(delivery),
         )
 
     def read(self, *, limit: int) -> ports.Window:
@@ -161,6 +176,15 @@ class OutboxRows:
         guard = (self._shard, state.passes, state.incarnation)
         with postgres.translated_errors():
             self._cursor.execute(_QUARANTINE, (*guard, reason, row_id))
+            is_current, count = self._cursor.fetchone()
+        self._check(is_current)
+        return int(count)
+
+    def switch(self, delivery: ports.Delivery, *, state: ports.ShardState) -> int:
+        """Deliver otherwise from now on, unless the shard has rows; return how many it has."""
+        guard = (self._shard, state.passes, state.incarnation)
+        with postgres.translated_errors():
+            self._cursor.execute(_SWITCH, (*guard, delivery.value))
             is_current, count = self._cursor.fetchone()
         self._check(is_current)
         return int(count)

@@ -32,9 +32,9 @@ class RelayShards:
             raise ports.RelayStopped("the database has no relay shards yet; run `allocation init`")
         return shards
 
-    def add(self, *, count: int) -> Sequence[int]:
-        """Make sure that there are shards 0 to `count` - 1; return all. May be repeated."""
-        rows = [{"shard": shard} for shard in range(count)]
+    def add(self, *, count: int, delivery: ports.Delivery = ports.Delivery.EXACTLY_ONCE) -> Sequence[int]:
+        """Make sure that there are shards 0 to `count` - 1, new ones that deliver so; return all. May be repeated."""
+        rows = [{"shard": shard, "delivery": delivery.value} for shard in range(count)]
         with postgres.translated_errors(), self._engine.begin() as connection:
             connection.execute(postgresql.insert(_TABLE).on_conflict_do_nothing(), rows)
         return self.all()

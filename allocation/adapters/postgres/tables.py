@@ -206,13 +206,15 @@ outbox = Table(
 
 # `checkpointed` is set once the shard's first checkpoint is in Kafka; from then on a missing one stops the relay.
 # `passes` counts those whose rows are deleted. Kafka's last checkpoint is of this pass or of the next one, or else
-# the database or the topic is older than the other.
+# the database or the topic is older than the other. `delivery` is how rows are sent: without transactions there are no
+# checkpoints, and passes are counted on past the last one.
 relay_shards = Table(
     "relay_shards",
     metadata,
     Column("shard", SmallInteger, primary_key=True, autoincrement=False),
     Column("checkpointed", Boolean, nullable=False, server_default=text("false")),
     Column("passes", BigInteger, nullable=False, server_default=text("0")),
+    Column("delivery", Text, nullable=False, server_default=text("'exactly_once'")),
     postgresql_with={"fillfactor": 20},  # a handful of rows, each updated by every pass
 )
 

@@ -1,7 +1,8 @@
 """Be the relay of one shard, or stand by for it, through outages of everything.
 
-The lease decides who should relay, Kafka's fence who can. After any error past the beginning of a
-transaction its outcome is unknown: everything is opened anew, and recovery decides.
+The lease decides who should relay, Kafka's fence who can (without transactions there is none: two relays may
+send the same row, and each deletes only what it has sent). After any error past the beginning of a pass its
+outcome is unknown: everything is opened anew, and recovery decides.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import structlog
 
 from allocation.service_layer import ports as outside
 from allocation.service_layer import signals
-from allocation.service_layer.relaying import passes, ports
+from allocation.service_layer.relaying import passes, ports, switching
 
 if TYPE_CHECKING:
     import threading
@@ -27,8 +28,11 @@ RENEWALS = 3  # in the duration of a lease: two may come late before it is lost
 STANDBY_S = 0.5  # a standby asks the database this often, or oftener where the lease is short
 SLOW_POLL_S = 1.0  # the safety net for hints that were missed
 STOP_CHECK_S = 0.2  # how soon a stop is noticed while nothing arrives
-# A transaction costs the broker 3 ms of processor time however small it is: a hundred a second at most.
-SHORTEST_INTERVAL_S = 0.01
+SHORTEST_INTERVAL_S = {
+    # A transaction costs the broker 3 ms of processor time however small it is: a hundred a second at most.
+    ports.Delivery.EXACTLY_ONCE: 0.01,
+    ports.Delivery.AT_LEAST_ONCE: 0.0,
+}
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 3.0  # a service that is back is noticed about as soon as a person would notice it
 
@@ -42,11 +46,14 @@ class Duty:
         shard: int,
         connect: Callable[[], AbstractContextManager[ports.Desk]],
         lease_s: float,
+        delivery: ports.Delivery = ports.Delivery.EXACTLY_ONCE,
         signals: signals.Signals = signals.SILENT,
     ) -> None:
         self._shard = shard
         self._signals = signals
         self._connect = connect
+        self._delivery = delivery
+        self._interval_s = SHORTEST_INTERVAL_S[delivery]
         self._renewal_s = lease_s / RENEWALS
         self._size = passes.PassSize()
         self._pause_s = _FIRST_PAUSE_S
@@ -69,11 +76,14 @@ class Duty:
     def _serve(self, desk: ports.Desk, stopping: threading.Event) -> None:
         if not self._await_lease(desk.lease, stopping):
             return
-        with desk.open_log() as transactions:
+        if desk.outbox.state().delivery is not self._delivery:
+            with desk.open_transactions() as transactions:
+                switching.switch(self._delivery, shard=self._shard, outbox=desk.outbox, transactions=transactions)
+        with desk.open_log() as kafka_log:
             relay = passes.ShardRelay(
                 shard=self._shard,
                 outbox=desk.outbox,
-                transactions=transactions,
+                kafka_log=kafka_log,
                 size=self._size,
                 signals=self._signals,
             )
@@ -99,7 +109,7 @@ class Duty:
             self._pause_s = _FIRST_PAUSE_S
             if not passed.is_behind:
                 self._rest(desk.hints, stopping)
-                stopping.wait(max(0.0, started + SHORTEST_INTERVAL_S - time.monotonic()))
+                stopping.wait(max(0.0, started + self._interval_s - time.monotonic()))
 
     def _rest(self, hints: ports.Hints, stopping: threading.Event) -> None:
         """Wait for a hint that there are rows, but not for long."""

@@ -2,7 +2,8 @@
 
 The invariant: a row is deleted once Kafka holds it, and only then does the next pass commit. The Kafka
 transaction of a pass holds its messages and a checkpoint that names its rows; so after a crash at any
-instruction the last checkpoint says which rows are still to be deleted, and no other row was sent.
+instruction the last checkpoint says which rows are still to be deleted, and no other row was sent. A log
+without transactions keeps none: then all rows that are there are sent, perhaps again.
 Rows are taken in id order among all that are there, never "after the last one": ids commit out of order.
 """
 
@@ -59,14 +60,14 @@ class ShardRelay:
         *,
         shard: int,
         outbox: ports.Outbox,
-        transactions: ports.TransactionLog,
+        kafka_log: ports.Log,
         size: PassSize,
         signals: signals.Signals = signals.SILENT,
     ) -> None:
         self._shard = shard
         self._signals = signals
         self._outbox = outbox
-        self._transactions = transactions
+        self._kafka_log = kafka_log
         self._size = size
         self._state = outbox.state()  # as it is once every other relay is fenced off
 
@@ -75,7 +76,7 @@ class ShardRelay:
 
         Raises `RelayStopped` when the database and the topic cannot belong together.
         """
-        checkpoint = self._transactions.last_checkpoint()
+        checkpoint = self._kafka_log.last_checkpoint()
         kill_points.reached("relay.during_recovery")
         count = 0 if checkpoint is None else self._outbox.count(checkpoint)
         # Another relay may have fenced this one off and gone on: then the three do not belong together.
@@ -109,7 +110,7 @@ class ShardRelay:
     def _relay(self, rows: Sequence[ports.Row]) -> None:
         checkpoint = self._checkpoint(rows)
         try:
-            self._transactions.send(rows, checkpoint)
+            self._kafka_log.send(rows, checkpoint)
         except ports.Refused as refusal:
             self._isolate(rows, refusal)
             raise

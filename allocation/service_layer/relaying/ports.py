@@ -6,6 +6,7 @@ Everything blocks until it is done, none of it may be shared between threads, an
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,12 +23,23 @@ if TYPE_CHECKING:
 Row = tuple[int, str, int | None, bytes | None, bytes | None, str]
 
 
+class Delivery(enum.StrEnum):
+    """How often an event reaches its topic; the values are those of the setting and of the database."""
+
+    EXACTLY_ONCE = "exactly_once"
+    AT_LEAST_ONCE = "at_least_once"
+
+
 class Superseded(outside.Retryable):
     """Another relay has taken the shard over; what this one was about to do has had no effect."""
 
 
 class Refused(Exception):
-    """Kafka will never take one of the rows of a pass; nothing of the pass was sent, or will be."""
+    """Kafka will never take one of the rows of a pass.
+
+    In a transaction nothing of the pass was sent, or will be; without one some may have been, but of no partition
+    what comes after the refused row.
+    """
 
 
 class RelayStopped(Exception):
@@ -43,6 +55,7 @@ class ShardState:
     passes: int
     is_checkpointed: bool
     earlier: frozenset[str] = frozenset()
+    delivery: Delivery = Delivery.EXACTLY_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +91,32 @@ class Outbox(Protocol):
         Raises `Superseded`, and changes nothing, if the shard is not in this state any more.
         """
 
+    def switch(self, delivery: Delivery, *, state: ShardState) -> int:
+        """Deliver otherwise from now on, unless the shard has rows, quarantined or not; return how many it has.
 
-class TransactionLog(Protocol):
-    """The Kafka side of one shard; since it exists, every other relay of the shard is fenced off."""
+        Raises `Superseded`, and changes nothing, if the shard is not in this state any more.
+        """
+
+
+class Log(Protocol):
+    """The Kafka side of one shard."""
 
     def last_checkpoint(self) -> checkpoints.Checkpoint | None:
-        """Return the checkpoint of the last committed transaction, if there is any."""
+        """Return the checkpoint of the last committed transaction; None if there is none, or none is kept."""
 
     def send(self, rows: Sequence[Row], checkpoint: checkpoints.Checkpoint) -> None:
-        """Send the rows and the checkpoint in one transaction; returns once it is committed.
+        """Send the rows; returns once Kafka holds them.
 
-        After any error this object is of no use any more. Raises `Refused` and `Superseded` (nothing
-        was sent), `DependencyDown` (unknown whether it was).
+        After any error this object is of no use any more. Raises `Refused`, `Superseded` (nothing was sent) and
+        `DependencyDown` (unknown what was).
         """
+
+
+class TransactionLog(Log, Protocol):
+    """A log that sends rows and checkpoint in one transaction: all of it or nothing.
+
+    Since it exists, every other relay of the shard that uses transactions is fenced off.
+    """
 
 
 class Lease(Protocol):
@@ -116,8 +142,8 @@ class Hints(Protocol):
 class Shards(Protocol):
     """Which shards the outbox has."""
 
-    def add(self, *, count: int) -> Sequence[int]:
-        """Make sure that there are shards 0 to `count` - 1; return all."""
+    def add(self, *, count: int, delivery: Delivery) -> Sequence[int]:
+        """Make sure that there are shards 0 to `count` - 1, new ones that deliver so; return all."""
 
     def unchecked(self, shard: int) -> AbstractContextManager[PendingShard | None]:
         """Lock a shard; None when it has its first checkpoint."""
@@ -135,9 +161,13 @@ class PendingShard(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """All that is needed to relay one shard, connected to the database; the log is opened by the lease's owner."""
+    """All that is needed to relay one shard, connected to the database; logs are opened by the lease's owner.
+
+    `open_log` opens the one that delivers as is wanted, `open_transactions` that with the checkpoints.
+    """
 
     lease: Lease
     outbox: Outbox
     hints: Hints
-    open_log: Callable[[], AbstractContextManager[TransactionLog]]
+    open_log: Callable[[], AbstractContextManager[Log]]
+    open_transactions: Callable[[], AbstractContextManager[TransactionLog]]

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 
 
 class OpenLog(Protocol):
-    """Opens the Kafka side of a shard of a database."""
+    """Opens the Kafka side of a shard of a database, that with the checkpoints."""
 
     def __call__(self, *, shard: int, database_id: str) -> AbstractContextManager[ports.TransactionLog]:
         """Return a log on which every other relay of the shard is fenced off."""
 
 
-def create_shards(shards: ports.Shards, *, count: int, open_log: OpenLog) -> None:
-    """Make shards 0 to `count` - 1; may be repeated, also by several at once. Raises `Retryable`."""
-    for shard in shards.add(count=count):
+def create_shards(shards: ports.Shards, *, count: int, delivery: ports.Delivery, open_log: OpenLog) -> None:
+    """Make shards 0 to `count` - 1; may be repeated, also by several at once. Raises `Retryable`.
+
+    One that is there stays as it is: its relay knows when it may deliver otherwise.
+    """
+    for shard in shards.add(count=count, delivery=delivery):
         with shards.unchecked(shard) as pending:
             if pending is not None:
                 _write_first_checkpoint(shard, pending, open_log)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import confluent_kafka
 
 from allocation import bootstrap
-from allocation.adapters.kafka import relay_checkpoints, relay_transaction
+from allocation.adapters.kafka import relay_checkpoints, relay_client
 from allocation.adapters.postgres import outbox_rows
 from allocation.service_layer.relaying import checkpoints, passes, ports, recovery
 
@@ -28,7 +28,7 @@ def deletes_first() -> None:
     def relay(self: passes.ShardRelay, rows: Sequence[ports.Row]) -> None:
         checkpoint = self._checkpoint(rows)
         self._settle(checkpoint)
-        self._transactions.send(rows, checkpoint)
+        self._kafka_log.send(rows, checkpoint)
 
     def unsettled(*_: Any, **__: Any) -> None:
         """See nothing odd in a database that is ahead of its topic."""
@@ -77,7 +77,7 @@ def of_any_incarnation() -> None:
 
 def one_checkpoint_partition() -> None:
     """Put the checkpoints of all shards into one partition, and look there for the last committed one of the shard."""
-    original_put, first = relay_transaction._put, relay_checkpoints.last
+    original_put, first = relay_client.put, relay_checkpoints.last
 
     def put(producer: Any, topic: str, value: Any, key: Any, partition: int, headers: Any) -> None:
         is_checkpoint = topic.endswith("relay_checkpoint")
@@ -93,7 +93,7 @@ def one_checkpoint_partition() -> None:
         consumer.close()
         return found or first(config, topic=topic, partition=partition)  # which `allocation init` has put elsewhere
 
-    relay_transaction._put = put
+    relay_client.put = put
     relay_checkpoints.last = last
 
 

@@ -212,6 +212,7 @@ def upgrade() -> None:
         sa.Column("shard", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("checkpointed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("passes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("delivery", sa.Text(), server_default=sa.text("'exactly_once'"), nullable=False),
         sa.PrimaryKeyConstraint("shard", name=op.f("relay_shards_pkey")),
         postgresql_with={"fillfactor": 20},
     )
