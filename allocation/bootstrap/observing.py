@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import prometheus_client
 
     from allocation import config
-    from allocation.service_layer import signals
+    from allocation.service_layer import signals, topics
     from allocation.service_layer.operations import status
 
 
@@ -65,7 +65,7 @@ def observation(settings: config.Settings, *, part: str) -> Iterator[Observation
         )
         yield Observation(
             registry=registry,
-            signals=_hearing(part, registry, dead_letter_topic=names.dead_letter),
+            signals=_hearing(part, registry, names),
             database=postgres_figures.DatabaseFigures(engine),
             partitions=kafka.partitions,
             others=others,
@@ -73,11 +73,11 @@ def observation(settings: config.Settings, *, part: str) -> Iterator[Observation
         )
 
 
-def _hearing(part: str, registry: prometheus_client.CollectorRegistry, *, dead_letter_topic: str) -> signals.Standing:
+def _hearing(part: str, registry: prometheus_client.CollectorRegistry, names: topics.TopicNames) -> signals.Standing:
     match part:
         case "worker":
             return hearing.WorkerSignals(registry)
         case "relay":
-            return hearing.RelaySignals(registry, dead_letter_topic=dead_letter_topic)
+            return hearing.RelaySignals(registry, dead_letter_topic=names.dead_letter, journal_topic=names.journal)
         case _:
             return hearing.BridgeSignals(registry)

@@ -23,11 +23,13 @@ class Fate(NamedTuple):
 class Runs:
     """Joins what was done, in the order of doing, to runs of one log each."""
 
-    __slots__ = ("_counts", "_done", "_first", "_last", "_partition", "_size", "_topic", "_what")
+    __slots__ = ("_counts", "_done", "_first", "_last", "_partition", "_size", "_topic", "_what", "oldest_ms")
 
     def __init__(self) -> None:
         self._done: list[unit_of_work.JournalEntry] = []
         self._counts: dict[tuple[str, str], int] = defaultdict(int)  # in plain tuples: there may be a run a record
+        self.oldest_ms: int | None = None
+        """When the oldest was put into Kafka of those read from their logs; in one log, the first of a run is it."""
         self._what = ""
         self._topic = ""
         self._partition = self._first = self._last = self._size = 0
@@ -44,6 +46,8 @@ class Runs:
             self._size += 1  # not the difference of offsets: a log has gaps
             return
         self._end()
+        if is_from_log and (self.oldest_ms is None or record.timestamp_ms < self.oldest_ms):
+            self.oldest_ms = record.timestamp_ms
         self._what, self._topic, self._partition = what, record.topic, record.partition
         self._first = self._last = offset
         self._size = 1

@@ -193,8 +193,11 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
     def next_sequence(self, sku: str) -> int:
         """Return the number of the next event of a claimed sku."""
 
-    def journal(self, entries: Iterable[JournalEntry]) -> None:
-        """Write the journal's row of this unit of work."""
+    def journal(self, entries: Iterable[JournalEntry], *, oldest_ms: int | None = None) -> None:
+        """Write the journal's row of this unit of work.
+
+        `oldest_ms` is when the oldest was put into Kafka (Unix time) of the commands that were just read from there.
+        """
 
     def advance(self, log: messages.LogPartition, *, expected: Position | None, new: Position) -> None:
         """Move a position at commit, if it is still the expected one; else `commit` raises `Retryable`."""

@@ -207,10 +207,11 @@ class FakeUnitOfWork:
     def send(self, outgoing: messages.OutboxMessage) -> None:
         self._state.outbox.append(outgoing)
 
-    def journal(self, entries: Iterable[unit_of_work.JournalEntry]) -> None:
+    def journal(self, entries: Iterable[unit_of_work.JournalEntry], *, oldest_ms: int | None = None) -> None:
         self._state.journal.append(tuple(entries))
         number = str(len(self._state.journal)).encode()
-        self._state.outbox.insert(self._before, messages.OutboxMessage("allocation.journal", number, b"{}", ()))
+        headers = () if oldest_ms is None else ((messages.COMMANDS_SINCE, str(oldest_ms).encode()),)
+        self._state.outbox.insert(self._before, messages.OutboxMessage("allocation.journal", number, b"{}", headers))
 
     def advance(
         self, log: messages.LogPartition, *, expected: unit_of_work.Position | None, new: unit_of_work.Position

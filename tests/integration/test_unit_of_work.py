@@ -169,16 +169,17 @@ def test_the_journals_row_is_in_the_outbox_before_what_it_covers(
 ) -> None:
     with installation.begin() as uow:
         uow.send(messages.OutboxMessage("line_allocated", b"LAMP", b"", ()))
-        uow.journal(ENTRIES)
+        uow.journal(ENTRIES, oldest_ms=17)
         uow.commit()
         now = uow.now
     with database.connect() as connection:
         stored = connection.execute(sqlalchemy.text("SELECT * FROM journal")).one()
-        sent = connection.execute(sqlalchemy.text("SELECT topic, key, value FROM outbox ORDER BY id")).all()
+        sent = connection.execute(sqlalchemy.text("SELECT topic, key, value, headers FROM outbox ORDER BY id")).all()
     assert [tuple(entry) for entry in stored.entries] == ENTRIES
     assert (stored.version, stored.handled_at) == (allocation.__version__, now)
     assert [row.topic for row in sent] == [installations.NAMES.journal, "line_allocated"]
     assert bytes(sent[0].key) == str(stored.number).encode()
+    assert sent[0].headers == '[["allocation_commands_since", "17"]]'
     assert json.loads(bytes(sent[0].value)) == {
         "number": stored.number,
         "handled_at": now.isoformat(),

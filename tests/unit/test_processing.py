@@ -60,6 +60,16 @@ def test_records_are_handled_in_one_transaction_and_counted(
     assert database.commits == 1
 
 
+def test_the_journals_row_says_when_the_oldest_command_was_sent(
+    database: fakes.FakeDatabase, processor: processing.Processor
+) -> None:
+    times = {0: 3000, 1: 1000, 2: 2000}
+    records = [a_record(LINE, 0, partition=number)._replace(timestamp_ms=time) for number, time in times.items()]
+    processor.process(records)
+    [row] = [one for one in database.state.outbox if one.topic == installations.NAMES.journal]
+    assert row.headers == ((messages.COMMANDS_SINCE, b"1000"),)
+
+
 def test_events_are_counted_with_the_command_that_caused_them(processor: processing.Processor) -> None:
     shrinking = commands.ChangeBatchQuantity("b1", 2, "LAMP")
     report = processor.process([a_record(BATCH, 0), a_record(LINE, 0), a_record(shrinking, 0)])

@@ -198,7 +198,7 @@ class PostgresUnitOfWork:
         """Put a message into the outbox, at commit."""
         self._outbox.append(outgoing)
 
-    def journal(self, entries: Iterable[unit_of_work.JournalEntry]) -> None:
+    def journal(self, entries: Iterable[unit_of_work.JournalEntry], *, oldest_ms: int | None = None) -> None:
         """Write the journal's row, and put it into the outbox before all else of this transaction."""
         content = json.dumps([list(entry) for entry in entries])
         with engine.translated_errors():
@@ -210,7 +210,8 @@ class PostgresUnitOfWork:
             "version": allocation.__version__,
             "entries": json.loads(content),
         }
-        outgoing = messages.OutboxMessage(self._journal_topic, str(number).encode(), json.dumps(row).encode(), ())
+        headers = () if oldest_ms is None else ((messages.COMMANDS_SINCE, b"%d" % oldest_ms),)
+        outgoing = messages.OutboxMessage(self._journal_topic, str(number).encode(), json.dumps(row).encode(), headers)
         self._outbox.insert(0, outgoing)
 
     def advance(

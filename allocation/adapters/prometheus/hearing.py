@@ -27,6 +27,7 @@ _topic_of_row = operator.itemgetter(1)
 _topic_of_message = operator.attrgetter("topic")
 # In the text that the outbox has: a quotation mark within a value is escaped there, so no value looks like these.
 _EVENT = f'["{messages.CE_SEQUENCE}", '
+_SINCE = re.compile(rf'\["{messages.COMMANDS_SINCE}", "(\d+)"\]')
 _REASON = re.compile(r'\["dead_letter_reason", "([a-z_]+)"\]')
 
 
@@ -102,16 +103,20 @@ class WorkerSignals(signals.Standing):
 
 
 class RelaySignals(signals.Standing):
-    """Hears a relay; `dead_letter_topic` is the one whose messages are counted by reason."""
+    """Hears a relay; the topics are those whose messages tell more than that they were sent."""
 
-    def __init__(self, registry: prometheus_client.CollectorRegistry, *, dead_letter_topic: str) -> None:
+    def __init__(
+        self, registry: prometheus_client.CollectorRegistry, *, dead_letter_topic: str, journal_topic: str
+    ) -> None:
         super().__init__()
         self._dead_letter_topic = dead_letter_topic
+        self._journal_topic = journal_topic
         self._sent = metrics.SENT.counter(registry)
         self._dead_letters = metrics.DEAD_LETTERS.counter(registry)
         self._size = metrics.PASS_SIZE.histogram(registry)
         self._duration = metrics.PASS_DURATION.histogram(registry)
         self._delay = metrics.PUBLICATION_DELAY.histogram(registry)
+        self._end_to_end = metrics.END_TO_END.histogram(registry)
 
     def relayed(self, rows: Sequence[relaying.Row], duration_s: float) -> None:
         """Count and time a pass."""
@@ -126,6 +131,13 @@ class RelaySignals(signals.Standing):
         events = (row for row in rows if row[1] != self._dead_letter_topic and _EVENT in row[5])
         if (oldest := next(events, None)) is not None:
             self._delay.observe(max(time.time() - _created(oldest[5]), 0.0))
+        if counts[self._journal_topic]:
+            self._observe_commands(row[5] for row in rows if row[1] == self._journal_topic)
+
+    def _observe_commands(self, headers: Iterable[str]) -> None:
+        now = time.time()
+        for since in filter(None, map(_SINCE.search, headers)):
+            self._end_to_end.observe(max(now - int(since[1]) / 1000, 0.0))
 
     def _count_reasons(self, headers: Iterable[str]) -> None:
         for found, count in Counter(map(_reason, headers)).items():

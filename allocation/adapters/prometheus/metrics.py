@@ -96,6 +96,12 @@ PASS_DURATION = Description(
     "How long a pass took: to read, to send in one Kafka transaction, to delete",
     buckets=_SECONDS,
 )
+END_TO_END = Description(
+    "allocation_end_to_end_seconds",
+    "From a command's record in Kafka to the commit of the Kafka transaction with what came of it; the oldest of each "
+    "micro-batch, without those that waited for a batch",
+    buckets=_DELAYS,
+)
 PUBLICATION_DELAY = Description(
     "allocation_publication_delay_seconds",
     "From an event's transaction (its ce_time) to the commit of the Kafka transaction; the oldest of each pass",

@@ -69,7 +69,7 @@ def a_row(topic: str, **headers: str | None) -> tuple[int, str, None, bytes, byt
 
 
 def test_a_pass_is_counted_by_topic_and_dead_letters_by_reason(registry: prometheus_client.CollectorRegistry) -> None:
-    relay = hearing.RelaySignals(registry, dead_letter_topic="dead")
+    relay = hearing.RelaySignals(registry, dead_letter_topic="dead", journal_topic="journal")
     relay.relayed(
         [
             a_row("journal"),
@@ -87,6 +87,18 @@ def test_a_pass_is_counted_by_topic_and_dead_letters_by_reason(registry: prometh
     assert value("allocation_dead_letters_total", {"reason": "forged"}) is None
     assert value("allocation_relay_pass_rows_sum") == 4
     assert value("allocation_publication_delay_seconds_count") == 1
+
+
+def test_the_whole_way_of_a_command_is_told_by_the_row_of_the_journal(
+    registry: prometheus_client.CollectorRegistry,
+) -> None:
+    relay = hearing.RelaySignals(registry, dead_letter_topic="dead", journal_topic="journal")
+    since = str(int((time.time() - 20) * 1000))
+    released = a_row("journal")
+    forged = a_row("dead", allocation_commands_since=since)
+    relay.relayed([a_row("journal", allocation_commands_since=since), released, forged], 0.2)
+    assert registry.get_sample_value("allocation_end_to_end_seconds_count") == 1
+    assert registry.get_sample_value("allocation_end_to_end_seconds_sum") == pytest.approx(20, abs=5)
 
 
 def test_the_bridge_counts_both_ways(registry: prometheus_client.CollectorRegistry) -> None:

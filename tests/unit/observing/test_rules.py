@@ -106,7 +106,7 @@ def test_the_guide_tells_what_a_metric_means(described: metrics.Description) -> 
 def test_what_is_described_is_what_is_exported() -> None:
     registries = [prometheus_client.CollectorRegistry() for _ in range(3)]
     hearing.WorkerSignals(registries[0])
-    hearing.RelaySignals(registries[1], dead_letter_topic="dead")
+    hearing.RelaySignals(registries[1], dead_letter_topic="dead", journal_topic="journal")
     hearing.BridgeSignals(registries[2])
     nothing = status.Backlog(0, None)
     database = status.DatabaseFigures(next_offsets={}, outbox=nothing, quarantined=nothing, parked={}, owners={})

@@ -59,10 +59,10 @@ def test_ready_is_200(service: Service) -> None:
 
 
 def test_metrics_are_those_of_the_registry(service: Service) -> None:
-    metrics.EVENTS.counter(service.registry).inc(3)
-    status, kind, text = service.get("/metrics?name[]=allocation_events_total")
+    metrics.REBALANCES.counter(service.registry).inc(3)
+    status, kind, text = service.get("/metrics?name[]=allocation_rebalances_total")
     assert (status, kind.partition(";")[0]) == (200, "text/plain")
-    assert "allocation_events_total 3.0" in text
+    assert "allocation_rebalances_total 3.0" in text
 
 
 def test_any_other_path_is_told_which_there_are(service: Service) -> None:
