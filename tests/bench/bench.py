@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Figures = dict[str, float]
 
 SCENARIOS = "ABCDEFGS"
+_USUAL_RATE = 200  # a second
+_AT_LEAST_ONCE = "ours at_least_once"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +110,22 @@ def _many_old_lines(sizes: options.Sizes) -> int:
 
 
 def _latency_cases(sizes: options.Sizes) -> Iterator[Case]:
+    contenders = (("limit", drains.LIMIT), ("ours", drains.OURS), (_AT_LEAST_ONCE, drains.OURS_AT_LEAST_ONCE))
     for rate in sizes.rates:
-        for name, contender in (("limit", drains.LIMIT), ("ours", drains.OURS)):
+        for name, contender in contenders if rate == _USUAL_RATE else contenders[:2]:
             run_it = functools.partial(latencies.of_commands, contender=contender, rate=rate)
             yield Case(f"latency at {rate}/s, {name}", "B", run_it)
     for name, contender in (("limit", drains.LIMIT), ("ours", drains.OURS)):
         yield Case(
             f"latency at half the drain rate, {name}", "B", functools.partial(_at_half_rate, contender=contender)
         )
+
+
+def _relay_cases() -> Iterator[Case]:
+    for more, contender in (("", drains.OURS), (", at_least_once", drains.OURS_AT_LEAST_ONCE)):
+        yield Case(f"relay alone{more}", "F", functools.partial(others.relay, contender=contender))
+        measure = functools.partial(latencies.of_rows, contender=contender, rate=_USUAL_RATE)
+        yield Case(f"relay alone, latency at {_USUAL_RATE}/s{more}", "F", measure)
 
 
 def _at_half_rate(on: Bench, contender: drains.Contender) -> Figures:
@@ -137,8 +147,7 @@ def cases(sizes: options.Sizes) -> tuple[Case, ...]:
         Case("few skus, many old lines", "D", functools.partial(_with_old_lines, lines_per_sku=_many_old_lines)),
         Case("few skus, many old batches", "D", functools.partial(_with_few_skus, old_batches=True)),
         Case("reallocation storm", "E", others.storm),
-        Case("relay alone", "F", others.relay),
-        Case("relay alone, latency at 200/s", "F", functools.partial(latencies.of_rows, rate=200)),
+        *_relay_cases(),
         Case("replay", "G", others.replay),
         Case("start of a worker", "S", others.start),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tests.bench import book, commands, events, installation, processes, usage
 
@@ -30,10 +31,12 @@ class Contender:
     workers: Sequence[tuple[str, ...]]
     relay: tuple[str, ...] | None
     lines: str = "order_lines"
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
 
 
 OURS = Contender(workers=[("allocation", "worker")], relay=("allocation", "relay"))
 OURS_TWICE = Contender(workers=[("allocation", "worker")] * 2, relay=("allocation", "relay"))
+OURS_AT_LEAST_ONCE = dataclasses.replace(OURS, delivery="at_least_once")
 LIMIT = Contender(workers=[("tests.bench.limit", "handle")], relay=("tests.bench.limit", "relay"))
 BOOK = Contender(workers=[("tests.bench.book", "handle")], relay=None, lines="book.order_lines")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import confluent_kafka
 import psycopg2
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def fresh(endpoints: devstack.Endpoints, *, session_timeout_ms: int = 6000) -> Iterator[config.Settings]:
+def fresh(
+    endpoints: devstack.Endpoints,
+    *,
+    session_timeout_ms: int = 6000,
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once",
+) -> Iterator[config.Settings]:
     """Lend the settings of an installation that is initialised and empty."""
     name = f"bench_{uuid.uuid4().hex[:8]}"
     run(endpoints.database_url, f"CREATE DATABASE {name}")
@@ -33,6 +38,7 @@ def fresh(endpoints: devstack.Endpoints, *, session_timeout_ms: int = 6000) -> I
         topic_prefix=f"{name}.",
         consumer_group=name,
         session_timeout_ms=session_timeout_ms,
+        delivery=delivery,
     )
     try:
         bootstrap.initialise(settings, on_progress=lambda _: None)

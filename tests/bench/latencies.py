@@ -19,16 +19,16 @@ _NS_PER_MS = 1_000_000
 
 def of_commands(on: bench.Bench, contender: drains.Contender, *, rate: float) -> drains.Figures:
     """Return the percentiles in ms at so many commands a second."""
-    with installation.fresh(on.endpoints) as settings:
+    with installation.fresh(on.endpoints, delivery=contender.delivery) as settings:
         seeding.batches(settings, skus=on.sizes.skus)
         with drains.running(contender, settings) as parts:
             return _measure(on, settings, parts, job="commands", rate=rate)
 
 
-def of_rows(on: bench.Bench, *, rate: float) -> drains.Figures:
+def of_rows(on: bench.Bench, contender: drains.Contender, *, rate: float) -> drains.Figures:
     """Return the percentiles in ms from the insert of a row to its event, at so many rows a second."""
     with (
-        installation.fresh(on.endpoints) as settings,
+        installation.fresh(on.endpoints, delivery=contender.delivery) as settings,
         processes.running("allocation", "relay", settings=settings) as relay,
     ):
         relay.await_line("relay.active")

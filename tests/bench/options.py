@@ -35,5 +35,5 @@ SMOKE = Sizes(
     batches_per_sku=20,
     latency_s=1.0,
     warm_up_s=0.2,
-    rates=(50,),
+    rates=(200,),
 )

@@ -33,10 +33,13 @@ def storm(on: bench.Bench) -> drains.Figures:
     return {"rate": lines / figures["seconds"], "count": lines, **figures}
 
 
-def relay(on: bench.Bench) -> drains.Figures:
-    """Return how many rows a second the relay sends from a full outbox, from its first transaction on."""
+def relay(on: bench.Bench, contender: drains.Contender) -> drains.Figures:
+    """Return how many rows a second the relay sends from a full outbox, from its first pass on."""
     rows = on.sizes.outbox_rows
-    with installation.fresh(on.endpoints) as settings, events.watching(settings, "line_allocated") as watcher:
+    with (
+        installation.fresh(on.endpoints, delivery=contender.delivery) as settings,
+        events.watching(settings, "line_allocated") as watcher,
+    ):
         seeding.outbox(settings, rows=rows)
         with processes.running("allocation", "relay", settings=settings) as process:
             meter = usage.Meter({"relay": (process.pid,), **on.servers})

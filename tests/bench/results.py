@@ -66,6 +66,14 @@ GOALS = (
     Goal("p50 at 200/s ÷ limit", Figure(_OURS_AT_200, "p50_ms"), Figure(_LIMIT_AT_200, "p50_ms"), 1.5, 1.2, True),
     Goal("p99 at 200/s ÷ limit", Figure(_OURS_AT_200, "p99_ms"), Figure(_LIMIT_AT_200, "p99_ms"), 2, 1.5, True),
     Goal(
+        "p50 at 200/s, at_least_once ÷ exactly_once",
+        Figure("latency at 200/s, ours at_least_once", "p50_ms"),
+        Figure(_OURS_AT_200, "p50_ms"),
+        0.6,
+        0.4,
+        True,
+    ),
+    Goal(
         "p99 at half the drain rate, ms", Figure("latency at half the drain rate, ours", "p99_ms"), None, 250, 100, True
     ),
     Goal("one sku ÷ uniform", Figure("one sku", "rate"), _DRAIN, 0.7, 1.0),
@@ -86,6 +94,13 @@ GOALS = (
     ),
     Goal("lines moved ÷ drain", Figure("reallocation storm", "rate"), _DRAIN, 0.3, 0.6),
     Goal("relay alone ÷ drain", Figure("relay alone", "rate"), _DRAIN, 3, 4),
+    Goal(
+        "relay alone, at_least_once ÷ exactly_once",
+        Figure("relay alone, at_least_once", "rate"),
+        Figure("relay alone", "rate"),
+        1.0,
+        1.2,
+    ),
     Goal("skipping ÷ drain", Figure("replay", "rate"), _DRAIN, 3, 5),
     Goal("start to first handled message, s", Figure("start of a worker", "seconds"), None, 3, 1.5, is_most=True),
 )

@@ -63,7 +63,7 @@ def relay_once(settings: config.Settings, *, rows: int) -> None:
     desk = relaying._relay_desk(settings, shard=0, owner="test")  # noqa: SLF001 - a relay that ends after one pass
     with desk as parts, parts.open_log() as log:
         size = passes.PassSize(maximum=rows, rows=rows)
-        relay = passes.ShardRelay(shard=0, outbox=parts.outbox, transactions=log, size=size)
+        relay = passes.ShardRelay(shard=0, outbox=parts.outbox, kafka_log=log, size=size)
         relay.recover()
         relay.run_pass()
 
