@@ -16,7 +16,6 @@ from allocation.service_layer import messages, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from datetime import datetime
 
 _FIELDS = parked_rows.FIELDS
 _OF_QUEUES = f"SELECT {_FIELDS} FROM parked WHERE queue = ANY(%s::text[]) ORDER BY id"  # noqa: S608 - constants
@@ -38,36 +37,15 @@ _BARRED = """
 SELECT queue FROM releases WHERE queue = ANY(%(queues)s::text[])
 UNION ALL SELECT queue FROM parked WHERE queue = ANY(%(queues)s::text[]) AND state = 'poisoned'
 """
-# What may go on although something before it waits, or lets nothing pass; see the index of that name.
-_LANDMARK = "(state = 'poisoned' OR command ->> 'type' = 'CreateBatch')"
 _OLDEST_OF_EACH = f"""
 SELECT {_FIELDS} FROM parked WHERE id IN (
     SELECT oldest.id FROM unnest(%(queues)s::text[]) AS wanted (name)
     CROSS JOIN LATERAL (SELECT id FROM parked WHERE queue = wanted.name ORDER BY id LIMIT %(limit)s) AS oldest
     UNION SELECT landmark.id FROM unnest(%(queues)s::text[]) AS wanted (name) CROSS JOIN LATERAL (
-        SELECT id FROM parked WHERE queue = wanted.name AND {_LANDMARK} ORDER BY queue, id LIMIT 1
+        SELECT id FROM parked WHERE queue = wanted.name AND {parked_rows.LANDMARK} ORDER BY queue, id LIMIT 1
     ) AS landmark
     UNION SELECT id FROM parked WHERE id = ANY(%(ids)s::bigint[]) AND queue = ANY(%(queues)s::text[])
 ) ORDER BY id
-"""  # noqa: S608 - constants
-# Only what stands first in its queue: what is behind a poisoned command stays overdue, and would fill the limit.
-_OVERDUE = f"""
-SELECT {_FIELDS} FROM parked AS one WHERE expires_at <= %s
-    AND NOT EXISTS (SELECT FROM parked AS before WHERE before.queue = one.queue AND before.id < one.id)
-ORDER BY id LIMIT %s
-"""  # noqa: S608 - constants
-# The oldest of a queue, and its first poisoned command, which may stand far behind those that wait.
-_HEAD = f"""
-SELECT {_FIELDS} FROM parked WHERE queue = %(queue)s AND id IN (
-    (SELECT id FROM parked WHERE queue = %(queue)s ORDER BY id LIMIT %(limit)s)
-    UNION (SELECT min(id) FROM parked WHERE queue = %(queue)s AND state = 'poisoned')
-) ORDER BY id
-"""  # noqa: S608 - constants
-_LISTED = f"""
-SELECT {_FIELDS}, parked_at, extract(epoch FROM clock_timestamp() - parked_at)::float8 FROM parked
-WHERE (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s)) AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
-    AND (%(states)s::text[] IS NULL OR state = ANY(%(states)s))
-ORDER BY id LIMIT %(limit)s
 """  # noqa: S608 - constants
 _NAMING = "SELECT DISTINCT batchref, queue FROM parked WHERE batchref = ANY(%s::text[])"
 _REMOVE = "DELETE FROM parked WHERE id = ANY(%s::bigint[])"
@@ -77,12 +55,6 @@ UPDATE parked SET state = %s, reason = %s, error = %s, error_class = %s, stack =
 """
 _RELEASE_LATER = "INSERT INTO releases (queue) SELECT * FROM unnest(%s::text[]) ON CONFLICT DO NOTHING"
 _RELEASE_ENDED = "DELETE FROM releases WHERE queue = ANY(%s::text[])"
-_CREATIONS = f"""
-SELECT {_FIELDS} FROM unnest(%s::text[]) AS wanted (name) CROSS JOIN LATERAL (
-    SELECT * FROM parked WHERE queue = wanted.name AND {_LANDMARK} ORDER BY queue, id LIMIT 1
-) AS landmark
-WHERE state <> 'poisoned'
-"""  # noqa: S608 - constants
 
 
 class Parked:
@@ -150,8 +122,7 @@ class Parked:
         return found
 
     def _load(self, statement: str, given: Any) -> list[messages.Message]:
-        self._cursor.execute(statement, given)
-        found = [parked_rows.load(row) for row in self._cursor]
+        found = parked_rows.read(self._cursor, statement, given)
         for parked in found:
             self._append(parked)
         return [parked.message for parked in found]
@@ -271,41 +242,6 @@ class Parked:
         batchref = parked_rows.batchref(parked.message)
         if batchref is not None:
             self._naming[batchref][parked.queue] += count
-
-
-def overdue(cursor: Any, expired_at: Any, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
-    """Return the first commands of their queues whose grace ended by `expired_at`, the oldest first."""
-    cursor.execute(_OVERDUE, (expired_at, limit))
-    return [parked_rows.load(row) for row in cursor]
-
-
-def creations(cursor: Any, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
-    """Return the first `CreateBatch` of each of these queues, unless a poisoned command stands before it."""
-    cursor.execute(_CREATIONS, (arrays.texts(queues),))
-    return [parked_rows.load(row) for row in cursor]
-
-
-def head(cursor: Any, queue: str, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
-    """Return the oldest commands of a queue, and its first poisoned one wherever that stands."""
-    cursor.execute(_HEAD, {"queue": queue, "limit": limit})
-    return [parked_rows.load(row) for row in cursor]
-
-
-def listed(
-    cursor: Any,
-    *,
-    ids: Collection[int],
-    queues: Collection[str],
-    states: Collection[str],
-    limit: int | None,
-) -> Sequence[tuple[unit_of_work.ParkedCommand, datetime, float]]:
-    """Return parked commands, the oldest first, with when they were parked and how many seconds ago.
-
-    What is empty does not matter.
-    """
-    wanted = {"ids": ids, "queues": queues, "states": states}
-    cursor.execute(_LISTED, {name: list(given) or None for name, given in wanted.items()} | {"limit": limit})
-    return [(parked_rows.load(row), at, age_s) for *row, at, age_s in cursor]
 
 
 def _place(one: tuple[int, unit_of_work.ParkedCommand]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from allocation.adapters.postgres import engine, parked
+from allocation.adapters.postgres import engine, parked_rows
 from allocation.service_layer.operations import parked as operation
 
 if TYPE_CHECKING:
@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from allocation.service_layer import unit_of_work
+
+# The oldest of a queue, and its first poisoned command, which may stand far behind those that wait.
+_HEAD = f"""
+SELECT {parked_rows.FIELDS} FROM parked WHERE queue = %(queue)s AND id IN (
+    (SELECT id FROM parked WHERE queue = %(queue)s ORDER BY id LIMIT %(limit)s)
+    UNION (SELECT min(id) FROM parked WHERE queue = %(queue)s AND state = 'poisoned')
+) ORDER BY id
+"""  # noqa: S608 - constants
+_LISTED = f"""
+SELECT {parked_rows.FIELDS}, parked_at, extract(epoch FROM clock_timestamp() - parked_at)::float8 FROM parked
+WHERE (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s)) AND (%(queues)s::text[] IS NULL OR queue = ANY(%(queues)s))
+    AND (%(states)s::text[] IS NULL OR state = ANY(%(states)s))
+ORDER BY id LIMIT %(limit)s
+"""  # noqa: S608 - constants
 
 
 class PostgresParkedRoom:
@@ -25,13 +39,14 @@ class PostgresParkedRoom:
     def head(self, queue: str, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
         """Return the oldest commands of a queue, and its first poisoned one wherever that stands."""
         with self._cursor() as cursor:
-            return parked.head(cursor, queue, limit=limit)
+            return parked_rows.read(cursor, _HEAD, {"queue": queue, "limit": limit})
 
     def find(self, wanted: operation.Filter, *, limit: int | None) -> Sequence[operation.Listed]:
-        """Return parked commands, the oldest first."""
+        """Return parked commands, the oldest first; of the filter, what is empty does not matter."""
+        given = {"ids": wanted.ids, "queues": wanted.queues, "states": wanted.states}
         with self._cursor() as cursor:
-            rows = parked.listed(cursor, ids=wanted.ids, queues=wanted.queues, states=wanted.states, limit=limit)
-            return [operation.Listed(*row) for row in rows]
+            cursor.execute(_LISTED, {name: list(values) or None for name, values in given.items()} | {"limit": limit})
+            return [operation.Listed(parked_rows.load(row), at, age_s) for *row, at, age_s in cursor]
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[Any]:

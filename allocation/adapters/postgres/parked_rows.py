@@ -19,6 +19,8 @@ COLUMNS = (
     "leader_epoch", "key", "value", "headers", "timestamp_ms",
 )  # fmt: skip
 FIELDS = ", ".join(f'"{column}"' for column in ("id", *COLUMNS))
+# What may go on although something before it waits, or lets nothing pass; see the index of that name.
+LANDMARK = "(state = 'poisoned' OR command ->> 'type' = 'CreateBatch')"
 
 _COMMANDS = {kind.__name__: kind for kind in (commands.CreateBatch, commands.Allocate, commands.ChangeBatchQuantity)}
 
@@ -32,6 +34,12 @@ def dump(parked: unit_of_work.ParkedCommand) -> tuple[object, ...]:
         message.waits, record.topic, record.topic_id, record.partition, record.offset, record.leader_epoch, record.key,
         record.value, headers.dump(record.headers), record.timestamp_ms,
     )  # fmt: skip
+
+
+def read(cursor: Any, statement: str, given: Any) -> list[unit_of_work.ParkedCommand]:
+    """Return the commands that a statement finds; it selects `FIELDS`."""
+    cursor.execute(statement, given)
+    return [load(row) for row in cursor]
 
 
 def load(row: Sequence[Any]) -> unit_of_work.ParkedCommand:

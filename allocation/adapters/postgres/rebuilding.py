@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy
 
-from allocation.adapters.postgres import copying, engine, parked_room, tables, unit_of_work
-from allocation.adapters.postgres import parked as parked_rows
+from allocation.adapters.postgres import copying, engine, parked_room, parked_rows, tables, unit_of_work
 from allocation.adapters.postgres import schema as schemas
 from allocation.service_layer import unit_of_work as uows
 from allocation.service_layer.operations import parked as operation
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(?!pg_)(?!public$)[a-z_][a-z0-9_]{0,62}")
 _JOURNAL_COLUMNS = ("number", "handled_at", "version", "entries")
 _COMMENT = "SELECT obj_description(to_regnamespace(:name), 'pg_namespace'), to_regnamespace(:name) IS NOT NULL"
-_PARKED_AT = """
-SELECT id FROM parked JOIN unnest(%s::text[], %s::int[], %s::bigint[])
+_PARKED_AT = f"""
+SELECT {parked_rows.FIELDS} FROM parked JOIN unnest(%s::text[], %s::int[], %s::bigint[])
     AS wanted (topic, partition, "offset") USING (topic, partition, "offset")
-"""
+"""  # noqa: S608 - constants
 _PREFIX = "allocation rebuild: "
 
 
@@ -95,10 +94,8 @@ class PostgresRebuildUnitOfWork(unit_of_work.PostgresUnitOfWork):
         if places:
             columns = [list(column) for column in zip(*places, strict=True)]
             with engine.translated_errors():
-                self._cursor.execute(_PARKED_AT, columns)
-                ids = [id_ for (id_,) in self._cursor.fetchall()]
-                found = parked_rows.listed(self._cursor, ids=ids, queues=(), states=(), limit=None) if ids else ()
-            self._waiting.update((_place(one), one) for one, *_ in found)
+                found = parked_rows.read(self._cursor, _PARKED_AT, columns)
+            self._waiting.update((_place(one), one) for one in found)
 
     def waiting_at(self, place: ports.Place) -> uows.ParkedCommand | None:
         """Return the parked command that was read there."""

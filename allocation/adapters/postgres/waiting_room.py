@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from allocation.adapters.postgres import engine, parked, positions
+from allocation.adapters.postgres import arrays, engine, parked_rows, positions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from allocation.service_layer import messages, unit_of_work
+
+# Only what stands first in its queue: what is behind a poisoned command stays overdue, and would fill the limit.
+_OVERDUE = f"""
+SELECT {parked_rows.FIELDS} FROM parked AS one WHERE expires_at <= %s
+    AND NOT EXISTS (SELECT FROM parked AS before WHERE before.queue = one.queue AND before.id < one.id)
+ORDER BY id LIMIT %s
+"""  # noqa: S608 - constants
+_CREATIONS = f"""
+SELECT {parked_rows.FIELDS} FROM unnest(%s::text[]) AS wanted (name) CROSS JOIN LATERAL (
+    SELECT * FROM parked WHERE queue = wanted.name AND {parked_rows.LANDMARK} ORDER BY queue, id LIMIT 1
+) AS landmark
+WHERE state <> 'poisoned'
+"""  # noqa: S608 - constants
 
 
 class PostgresWaitingRoom:
@@ -30,9 +43,9 @@ class PostgresWaitingRoom:
             return now  # type: ignore[no-any-return]
 
     def overdue(self, at: datetime, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
-        """Return commands whose grace ended by then, the oldest first."""
+        """Return the first commands of their queues whose grace ended by then, the oldest first."""
         with self._cursor() as cursor:
-            return parked.overdue(cursor, at, limit=limit)
+            return parked_rows.read(cursor, _OVERDUE, (at, limit))
 
     def to_release(self, *, limit: int) -> Sequence[str]:
         """Return queues whose release is not finished, the oldest first."""
@@ -43,7 +56,7 @@ class PostgresWaitingRoom:
     def creations(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
         """Return the first `CreateBatch` of each queue, unless a poisoned command stands before it."""
         with self._cursor() as cursor:
-            return parked.creations(cursor, queues)
+            return parked_rows.read(cursor, _CREATIONS, (arrays.texts(queues),))
 
     def positions(self) -> Mapping[messages.LogPartition, unit_of_work.Position]:
         """Return all positions."""
