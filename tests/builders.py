@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from allocation.domain import commands, model
-from allocation.service_layer import journaling, messages, processing, reading, settling
+from allocation.service_layer import journaling, messages, reading, reporting, settling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,8 +99,8 @@ def a_message(
     )
 
 
-def a_report(*, topic: str = "allocate", events: int = 0, repeated: int = 0, **outcomes: int) -> processing.Report:
+def a_report(*, topic: str = "allocate", events: int = 0, repeated: int = 0, **outcomes: int) -> reporting.Report:
     """Of messages of one topic."""
     fates = {journaling.Fate(topic, what): count for what, count in outcomes.items()}
     announced = {settling.Announced("LineAllocated", "Allocate"): events}
-    return processing.Report(fates, announced if events else {}, {topic: repeated} if repeated else {})
+    return reporting.Report(fates, announced if events else {}, {topic: repeated} if repeated else {})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import stamina
 import structlog
 
-from allocation.service_layer import draining, failures, messages, ports, processing
+from allocation.service_layer import draining, failures, messages, ports, processing, reporting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,10 +39,10 @@ class Processing(Protocol):
 
     def process(
         self, records: Sequence[messages.Record], *, failed: Mapping[draining.Culprit, failures.Failure]
-    ) -> processing.Report:
+    ) -> reporting.Report:
         """Handle all or nothing."""
 
-    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> processing.Report:
+    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> reporting.Report:
         """Park one."""
 
 
@@ -55,7 +55,7 @@ class FailurePolicy:
 
     def process(
         self, records: Sequence[messages.Record], *, conflicts_are_faults: bool = False
-    ) -> list[processing.Report]:
+    ) -> list[reporting.Report]:
         """Handle these records in order, in as few transactions as their faults allow.
 
         `conflicts_are_faults` when the same conflict came back so often that it is no coincidence.
@@ -66,12 +66,12 @@ class FailurePolicy:
         """Return what has parked commands handled; what failed in one attempt is known in the next."""
         return _Passage(self)
 
-    def _process(self, records: Sequence[messages.Record], passing: _Passing) -> list[processing.Report]:
+    def _process(self, records: Sequence[messages.Record], passing: _Passing) -> list[reporting.Report]:
         reports = []
         pending = [records]
         while pending:
             done = self._step(pending.pop(), passing)
-            if isinstance(done, processing.Report):
+            if isinstance(done, reporting.Report):
                 reports.append(done)
             else:
                 pending.extend(reversed(done))
@@ -79,7 +79,7 @@ class FailurePolicy:
 
     def _step(
         self, records: Sequence[messages.Record], passing: _Passing
-    ) -> processing.Report | Sequence[Sequence[messages.Record]]:
+    ) -> reporting.Report | Sequence[Sequence[messages.Record]]:
         """Handle these; return what was done, or what is to be tried instead, in order."""
 
         def culprit(error: Exception) -> messages.Record | None:
@@ -99,7 +99,7 @@ class FailurePolicy:
                 return [records[:middle], records[middle:]]
             return self._set_aside(records[0], passing.failure(last))
 
-    def _set_aside(self, record: messages.Record, failure: failures.Failure) -> processing.Report:
+    def _set_aside(self, record: messages.Record, failure: failures.Failure) -> reporting.Report:
         log.error("worker.message_set_aside", **_where(record), error=failure.error, stack=failure.stack)
         return self._processor.set_aside(record, failure=failure)
 
@@ -183,7 +183,7 @@ class _Passage:
     def patience_s(self) -> float:
         return self._passing.patience_s
 
-    def __call__(self, attempt: grace.Attempt) -> processing.Report:
+    def __call__(self, attempt: grace.Attempt) -> reporting.Report:
         blamed = 0
         while True:
             try:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
-    from allocation.service_layer import draining, failures, messages, processing
+    from allocation.service_layer import draining, failures, messages, reporting
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class Processing(Protocol):
         expired_at: datetime,
         at_most: int | None,
         failed: Mapping[draining.Culprit, failures.Failure],
-    ) -> processing.Report:
+    ) -> reporting.Report:
         """Refuse these commands if their grace ended by then and they still wait."""
 
     def release(
@@ -69,14 +69,14 @@ class Processing(Protocol):
         *,
         at_most: int | None,
         failed: Mapping[draining.Culprit, failures.Failure],
-    ) -> processing.Report:
+    ) -> reporting.Report:
         """Go on with the release of these queues."""
 
 
 class Attempt(Protocol):
     """Goes through parked commands in one transaction; raises `draining.Failed`."""
 
-    def __call__(self, *, failed: Mapping[draining.Culprit, failures.Failure]) -> processing.Report:
+    def __call__(self, *, failed: Mapping[draining.Culprit, failures.Failure]) -> reporting.Report:
         """Do so; `failed` are known to fail."""
 
 
@@ -87,7 +87,7 @@ class Passage(Protocol):
     def patience_s(self) -> float:
         """How long was spent on trying again what had failed."""
 
-    def __call__(self, attempt: Attempt) -> processing.Report:
+    def __call__(self, attempt: Attempt) -> reporting.Report:
         """Have this done, in the end without those that fail: they are left where they are, as poisoned.
 
         Raises `draining.Failed` when many fail: go through fewer then. An error that is no parked command's passes.
@@ -110,7 +110,7 @@ class _Work(Protocol):
 
     def __call__(
         self, queues: Sequence[str], *, at_most: int, failed: Mapping[draining.Culprit, failures.Failure]
-    ) -> processing.Report:
+    ) -> reporting.Report:
         """Do so, with so many commands."""
 
 
@@ -156,7 +156,7 @@ class Grace:
         self._chunk = brakes.BatchSize(unit_of_work.QUEUE_CHUNK)
         self._aside: dict[str, float] = {}  # queues that cannot be gone through, and until when they are left alone
 
-    def check(self) -> Sequence[processing.Report]:
+    def check(self) -> Sequence[reporting.Report]:
         """Do one step: release, then see whether any grace is over, or refuse what is overdue.
 
         Blocks for `RELEASE_BUDGET_S` and one transaction at most, for each of the two, and for as long as the policy
@@ -166,8 +166,8 @@ class Grace:
         self._aside = {queue: until for queue, until in self._aside.items() if until > now}
         return [*self._release(), *self._end_grace()]
 
-    def _release(self) -> list[processing.Report]:
-        reports: list[processing.Report] = []
+    def _release(self) -> list[reporting.Report]:
+        reports: list[reporting.Report] = []
         turn = _Turn(self._policy.passage())
         while self._may_release() and not turn.is_over:
             found = self._room.to_release(limit=self._limit + len(self._aside))
@@ -179,14 +179,14 @@ class Grace:
 
     def _release_some(
         self, queues: Sequence[str], *, at_most: int, failed: Mapping[draining.Culprit, failures.Failure]
-    ) -> processing.Report:
+    ) -> reporting.Report:
         return self._processor.release(queues, self._room.creations(queues), at_most=at_most, failed=failed)
 
     @property
     def _limit(self) -> int:
         return min(self.LIMIT, self._chunk.records)
 
-    def _go_through(self, queues: Sequence[str], work: _Work, turn: _Turn, at_most: int) -> list[processing.Report]:
+    def _go_through(self, queues: Sequence[str], work: _Work, turn: _Turn, at_most: int) -> list[reporting.Report]:
         """Have it done with these queues; when it fails, with fewer of them, in the end with less of one."""
         if turn.is_over:
             return []
@@ -207,7 +207,7 @@ class Grace:
         self._chunk.took(time.monotonic() - began)
         return [report]
 
-    def _end_grace(self) -> Sequence[processing.Report]:
+    def _end_grace(self) -> Sequence[reporting.Report]:
         if self._barrier is None:
             self._barrier = self._raise_barrier()
             return ()
@@ -229,12 +229,12 @@ class Grace:
         ends = self._ends() if self._room.overdue(now, limit=1) else None
         return None if ends is None else _Barrier(now, ends)
 
-    def _expire(self, overdue: Sequence[unit_of_work.ParkedCommand], expired_at: datetime) -> list[processing.Report]:
+    def _expire(self, overdue: Sequence[unit_of_work.ParkedCommand], expired_at: datetime) -> list[reporting.Report]:
         heads = {parked.queue: parked for parked in overdue}
 
         def expire_some(
             queues: Sequence[str], *, at_most: int, failed: Mapping[draining.Culprit, failures.Failure]
-        ) -> processing.Report:
+        ) -> reporting.Report:
             some = [heads[queue] for queue in queues]
             return self._processor.expire(some, expired_at=expired_at, at_most=at_most, failed=failed)
 

@@ -7,19 +7,26 @@ position moves in the transaction that holds the effect, only from the value tha
 from __future__ import annotations
 
 import operator
-from collections import Counter
-from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from allocation.service_layer import draining, kill_points, messages, ports, reading, settling, unit_of_work
+from allocation.service_layer import (
+    draining,
+    kill_points,
+    messages,
+    ports,
+    reading,
+    reporting,
+    settling,
+    unit_of_work,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from allocation.service_layer import envelopes, failures, journaling, refusals
+    from allocation.service_layer import envelopes, failures
 
     Failed = Mapping[draining.Culprit, failures.Failure]
 
@@ -29,8 +36,6 @@ _NONE: Failed = MappingProxyType({})
 _log_of: Callable[[messages.Record], Any] = operator.attrgetter(
     "topic_id", "partition"
 )  # equal to `record.log`, in a third of its time
-
-_topic_of: Callable[[messages.Record], str] = operator.attrgetter("topic")
 
 
 class LogDiverged(Exception):
@@ -46,27 +51,6 @@ class LogDiverged(Exception):
 
 class GoneBack(ports.DependencyDown):
     """The database has lost what was committed to it; whoever goes on reads the logs from its positions again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one unit of work did: what became of messages, which were refused, and the events published."""
-
-    fates: Mapping[journaling.Fate, int] = field(default_factory=dict)
-    announced: Mapping[settling.Announced, int] = field(default_factory=dict)
-    repeated: Mapping[str, int] = field(default_factory=dict)
-    """Messages below the position, which were skipped, by topic."""
-    refusals: Sequence[refusals.Refusal] = ()
-
-    @property
-    def outcomes(self) -> Mapping[str, int]:
-        """How many messages became what, whatever their topic."""
-        return words(self.fates)
-
-    @property
-    def events(self) -> int:
-        """How many events were published."""
-        return sum(self.announced.values())
 
 
 class Processor:
@@ -86,14 +70,14 @@ class Processor:
         self._grace = timedelta(seconds=grace_s)
         self._reached: dict[messages.LogPartition, int] = {}
 
-    def process(self, records: Sequence[messages.Record], *, failed: Failed = _NONE) -> Report:
+    def process(self, records: Sequence[messages.Record], *, failed: Failed = _NONE) -> reporting.Report:
         """Handle these records in this order, all or nothing; raises `draining.Failed` when a parked one fails.
 
         `failed` are parked commands that failed before: they are poisoned when their turn comes.
         """
         return self._in_order(records, self._reader.read, lambda batch, message: batch.settle(message), failed)
 
-    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> Report:
+    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> reporting.Report:
         """Park a record that cannot be handled although it should be; what follows it goes on.
 
         One that cannot even be read goes to the dead letters.
@@ -112,7 +96,7 @@ class Processor:
         expired_at: datetime,
         at_most: int | None = None,
         failed: Failed = _NONE,
-    ) -> Report:
+    ) -> reporting.Report:
         """Refuse these commands if their grace ended by then and they still wait; handle what stands behind them.
 
         As far as one transaction goes, and with `at_most` so many commands: for the rest of a queue there is `release`.
@@ -127,7 +111,7 @@ class Processor:
             with batch.go_through(queues, terms).answering():
                 batch.finish()
                 uow.commit()
-        return _report(batch)
+        return reporting.of(batch)
 
     def release(
         self,
@@ -136,7 +120,7 @@ class Processor:
         *,
         at_most: int | None = None,
         failed: Failed = _NONE,
-    ) -> Report:
+    ) -> reporting.Report:
         """Go on with the release of queues, as far as one transaction goes, and with `at_most` so many commands.
 
         `creations` are first `CreateBatch` there. Raises `draining.Failed`.
@@ -151,7 +135,7 @@ class Processor:
             with way.answering():
                 batch.finish()
                 uow.commit()
-        return _report(batch)
+        return reporting.of(batch)
 
     def pass_over(self, end: messages.LogEnd) -> None:
         """Move a position to the end of its log, over what is no record (markers of transactions)."""
@@ -179,27 +163,26 @@ class Processor:
         read: Callable[[messages.Record], messages.Message],
         settle: Callable[[settling.MicroBatch, messages.Message], object],
         failed: Failed,
-    ) -> Report:
+    ) -> reporting.Report:
         with self._begin() as uow:
             last = _last_of_each(records)
             positions = uow.positions(last.keys())
             self._check_has_not_gone_back(last, positions)
             fresh = [record for record in records if _is_fresh(record, positions.get(_log_of(record)))]
-            repeated = _repeated(records, fresh)
+            repeated = reporting.repeated(records, fresh)
             if not fresh:
-                return Report(repeated=repeated)
+                return reporting.Report(repeated=repeated)
             unsettled = [read(record) for record in fresh]
             uow.claim(unsettled, heads_suffice=True)
             batch = self._batch(uow, failed)
             kill_points.reached("worker.before_handling")
-            for message in unsettled:
-                settle(batch, message)
+            handling_s = reporting.timed(unsettled, lambda message: settle(batch, message))
             batch.finish()
             _advance(uow, positions, fresh)
             kill_points.reached("worker.after_handling")
             uow.commit()
         self._reached.update({log: record.offset + 1 for log, record in _last_of_each(fresh).items()})
-        return _report(batch, repeated)
+        return reporting.of(batch, repeated=repeated, handling_s=handling_s)
 
     def _check_has_not_gone_back(
         self,
@@ -230,14 +213,6 @@ def read_if_possible(reader: reading.MessageReader, record: messages.Record) -> 
         return reader.unreadable(record, messages.Unreadable("failed", repr(error)))
 
 
-def words(fates: Mapping[journaling.Fate, int]) -> Mapping[str, int]:
-    """Add up over all topics."""
-    counts: Counter[str] = Counter()
-    for fate, count in fates.items():
-        counts[fate.what] += count
-    return counts
-
-
 def position_after(record: messages.Record) -> unit_of_work.Position:
     """Return the position of a log whose last handled record this is."""
     return unit_of_work.Position(
@@ -247,16 +222,6 @@ def position_after(record: messages.Record) -> unit_of_work.Position:
         last_offset=record.offset,
         last_digest=reading.record_digest(record),
     )
-
-
-def _report(batch: settling.MicroBatch, repeated: Mapping[str, int] = MappingProxyType({})) -> Report:
-    return Report(batch.fates, batch.announced, repeated, batch.refusals)
-
-
-def _repeated(records: Sequence[messages.Record], fresh: Sequence[messages.Record]) -> Mapping[str, int]:
-    if len(records) == len(fresh):
-        return {}
-    return Counter(map(_topic_of, records)) - Counter(map(_topic_of, fresh))
 
 
 def _last_of_each(records: Iterable[messages.Record]) -> Mapping[messages.LogPartition, messages.Record]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from allocation.service_layer import messages, processing
+    from allocation.service_layer import messages, reporting
     from allocation.service_layer.relaying import ports as relaying
 
 
@@ -44,11 +44,11 @@ class Signals:
         """Hear that there is no such thing any more."""
 
     def handled(
-        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+        self, records: Sequence[messages.Record], reports: Sequence[reporting.Report], duration_s: float
     ) -> None:
         """Hear of a micro-batch that is committed."""
 
-    def expired(self, report: processing.Report) -> None:
+    def expired(self, report: reporting.Report) -> None:
         """Hear what became of commands whose grace was over."""
 
     def retries(self, *, is_outage: bool) -> None:
@@ -86,12 +86,12 @@ class Several(Signals):
             one.forgets(item)
 
     def handled(  # noqa: D102 - as above
-        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+        self, records: Sequence[messages.Record], reports: Sequence[reporting.Report], duration_s: float
     ) -> None:
         for one in self._listeners:
             one.handled(records, reports, duration_s)
 
-    def expired(self, report: processing.Report) -> None:  # noqa: D102 - as above
+    def expired(self, report: reporting.Report) -> None:  # noqa: D102 - as above
         for one in self._listeners:
             one.expired(report)
 

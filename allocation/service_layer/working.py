@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from allocation.service_layer import brakes, kill_points, messages, ports, processing, refusals, signals
+from allocation.service_layer import brakes, kill_points, messages, ports, processing, refusals, reporting, signals
 
 if TYPE_CHECKING:
     import threading
@@ -158,7 +158,7 @@ class Worker:
             self._consumer.place_again()
 
     def _learn(
-        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+        self, records: Sequence[messages.Record], reports: Sequence[reporting.Report], duration_s: float
     ) -> None:
         self._batch_size.took(duration_s)
         outcomes: Counter[str] = Counter()

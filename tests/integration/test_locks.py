@@ -20,7 +20,7 @@ from tests.fakes import serde
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from allocation.service_layer import processing
+    from allocation.service_layer import processing, reporting
 
 VALUES = serde.FakeSerde()
 DEADLINE_S = 30.0
@@ -56,7 +56,7 @@ def waits_for_a_lock(database: sqlalchemy.Engine, count: int = 1) -> Callable[[]
     return is_true
 
 
-def retried(work: Callable[[], processing.Report]) -> processing.Report:
+def retried(work: Callable[[], reporting.Report]) -> reporting.Report:
     """Work as a worker does: again after a conflict, but a deadlock is a mistake of ours."""
     while True:
         try:

@@ -6,7 +6,16 @@ import pytest
 import stamina
 import structlog
 
-from allocation.service_layer import draining, failure_policy, failures, messages, ports, processing, unit_of_work
+from allocation.service_layer import (
+    draining,
+    failure_policy,
+    failures,
+    messages,
+    ports,
+    processing,
+    reporting,
+    unit_of_work,
+)
 from tests import builders
 
 if TYPE_CHECKING:
@@ -26,7 +35,7 @@ class FakeProcessing:
         self.aside: list[tuple[int, str]] = []
         self.tries = 0
 
-    def process(self, records: Sequence[messages.Record], **_: object) -> processing.Report:
+    def process(self, records: Sequence[messages.Record], **_: object) -> reporting.Report:
         self.tries += 1
         for record in records:
             pending = self._failures.get(record.offset)
@@ -37,7 +46,7 @@ class FakeProcessing:
         self.transactions.append(offsets)
         return builders.a_report(handled=len(records))
 
-    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> processing.Report:
+    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> reporting.Report:
         self.done.append(record.offset)
         self.aside.append((record.offset, failure.error))
         return builders.a_report(poisoned=1)
@@ -56,7 +65,7 @@ def records(count: int) -> list[messages.Record]:
 
 def apply(
     subject: FakeProcessing, given: Sequence[messages.Record], *, conflicts_are_faults: bool = False
-) -> list[processing.Report]:
+) -> list[reporting.Report]:
     policy = failure_policy.FailurePolicy(subject, max_retries=RETRIES)
     return policy.process(given, conflicts_are_faults=conflicts_are_faults)
 
@@ -165,13 +174,13 @@ class Releasing:
 
     def process(
         self, records: Sequence[messages.Record], *, failed: Mapping[draining.Culprit, failures.Failure]
-    ) -> processing.Report:
+    ) -> reporting.Report:
         if any(record.offset == 1 for record in records):
             self.release(failed=failed)
         self.done.extend(record.offset for record in records)
         return builders.a_report(handled=len(records))
 
-    def release(self, *, failed: Mapping[draining.Culprit, failures.Failure]) -> processing.Report:
+    def release(self, *, failed: Mapping[draining.Culprit, failures.Failure]) -> reporting.Report:
         self.tries += 1
         for name, times in self.left.items():
             record = a_parked_record(name)
@@ -183,9 +192,9 @@ class Releasing:
                 self.left[name] -= 1
                 raise draining.Failed(parked, failures.Failure(f"{name} is cursed", "Curse", self.stack or name))
         self.failed = [failure.error for failure in failed.values()]
-        return processing.Report()
+        return reporting.Report()
 
-    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> processing.Report:
+    def set_aside(self, record: messages.Record, *, failure: failures.Failure) -> reporting.Report:
         self.aside.append(record.offset)
         raise AssertionError(failure)
 

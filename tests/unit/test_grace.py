@@ -16,7 +16,7 @@ from tests.fakes import unit_of_work as fakes
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from allocation.service_layer import processing, unit_of_work
+    from allocation.service_layer import processing, reporting, unit_of_work
 
 CREATE = messages.LogPartition("id of create_batch", 0)
 LINE = commands.Allocate("o1", "LAMP", 3)
@@ -165,12 +165,12 @@ class Breaking:
 
     def expire(
         self, overdue: Sequence[unit_of_work.ParkedCommand], *, expired_at: datetime.datetime, **more: Any
-    ) -> processing.Report:
+    ) -> reporting.Report:
         if any(self._orderid in str(parked.message.command) for parked in overdue):
             raise self._error
         return self._processor.expire(overdue, expired_at=expired_at, **more)
 
-    def release(self, *given: Any, **more: Any) -> processing.Report:
+    def release(self, *given: Any, **more: Any) -> reporting.Report:
         return self._processor.release(*given, **more)
 
 

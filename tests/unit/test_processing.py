@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import copy
 import datetime
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from allocation.domain import commands
-from allocation.service_layer import envelopes, failures, messages, ports, processing, reading, unit_of_work
+from allocation.service_layer import envelopes, failures, messages, ports, processing, reading, reporting, unit_of_work
 from tests import builders, installations
 from tests.fakes import serde
 from tests.fakes import unit_of_work as fakes
@@ -70,6 +71,13 @@ def test_the_journals_row_says_when_the_oldest_command_was_sent(
     assert row.headers == ((messages.COMMANDS_SINCE, b"1000"),)
 
 
+def test_the_time_of_each_topic_is_told(processor: processing.Processor) -> None:
+    started = time.perf_counter()
+    report = processor.process([a_record(BATCH, 0), a_record(LINE, 0), a_record(BATCH, 1)])
+    assert set(report.handling_s) == {"create_batch", "allocate"}
+    assert 0 < sum(report.handling_s.values()) < time.perf_counter() - started
+
+
 def test_events_are_counted_with_the_command_that_caused_them(processor: processing.Processor) -> None:
     shrinking = commands.ChangeBatchQuantity("b1", 2, "LAMP")
     report = processor.process([a_record(BATCH, 0), a_record(LINE, 0), a_record(shrinking, 0)])
@@ -109,7 +117,7 @@ def test_what_lies_below_the_position_is_skipped_and_counted(
     processor.process([batch, first])
     report = processor.process([batch, first, second])
     assert (report.repeated, report.outcomes, report.events) == ({"create_batch": 1, "allocate": 1}, {"handled": 1}, 1)
-    assert processor.process([batch, first, second]) == processing.Report(repeated={"create_batch": 1, "allocate": 2})
+    assert processor.process([batch, first, second]) == reporting.Report(repeated={"create_batch": 1, "allocate": 2})
     assert (lines(database), database.commits) == (["o1", "o2"], 2)
 
 

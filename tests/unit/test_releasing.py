@@ -18,6 +18,7 @@ from allocation.service_layer import (
     messages,
     ports,
     processing,
+    reporting,
     settling,
     unit_of_work,
 )
@@ -341,7 +342,7 @@ class Slow(processing.Processor):
 
     FEW = 3
 
-    def release(self, *given: Any, at_most: int | None = None, **more: Any) -> processing.Report:
+    def release(self, *given: Any, at_most: int | None = None, **more: Any) -> reporting.Report:
         if at_most is None or at_most > self.FEW:
             raise ports.DependencyDown("the transaction took too long")
         return super().release(*given, at_most=at_most, **more)

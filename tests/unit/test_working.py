@@ -15,8 +15,8 @@ from allocation.service_layer import (
     grace,
     messages,
     ports,
-    processing,
     refusals,
+    reporting,
     signals,
     working,
 )
@@ -281,7 +281,7 @@ def test_a_stop_lets_the_batch_in_hand_be_finished(scene: Scene) -> None:
     process = scene.processor.process
 
     class StopsMeanwhile:
-        def process(self, records: Sequence[messages.Record], **_: object) -> list[processing.Report]:
+        def process(self, records: Sequence[messages.Record], **_: object) -> list[reporting.Report]:
             scene.stopping.set()
             return [process(records)]
 
@@ -295,7 +295,7 @@ def test_a_conflict_that_never_ends_becomes_a_fault(scene: Scene) -> None:
     told: list[bool] = []
 
     class AlwaysInConflict:
-        def process(self, _: Sequence[messages.Record], *, conflicts_are_faults: bool) -> list[processing.Report]:
+        def process(self, _: Sequence[messages.Record], *, conflicts_are_faults: bool) -> list[reporting.Report]:
             told.append(conflicts_are_faults)
             if conflicts_are_faults:
                 return []
@@ -401,7 +401,7 @@ def test_what_was_more_than_one_transaction_may_take_is_tried_again_in_smaller_o
     class Limited(failure_policy.FailurePolicy):
         def process(
             self, records: Sequence[messages.Record], *, conflicts_are_faults: bool = False
-        ) -> list[processing.Report]:
+        ) -> list[reporting.Report]:
             sizes.append(len(records))
             if len(records) > 3:
                 msg = "the database does not answer: server closed the connection unexpectedly"

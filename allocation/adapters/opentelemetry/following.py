@@ -25,7 +25,7 @@ from allocation.service_layer import messages, reading, signals, traces
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from allocation.service_layer import processing, refusals
+    from allocation.service_layer import refusals, reporting
     from allocation.service_layer.relaying import ports as relaying
 
 _NS = 1_000_000_000
@@ -45,7 +45,7 @@ class WorkerSpans(signals.Signals):
         self._group = group
 
     def handled(
-        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+        self, records: Sequence[messages.Record], reports: Sequence[reporting.Report], duration_s: float
     ) -> None:
         """Add a span for each record; those of a micro-batch have the same times, for they share a transaction."""
         times_ns = _until_now(duration_s)
@@ -57,7 +57,7 @@ class WorkerSpans(signals.Signals):
         for refusal in refused.values():
             self._refuse(refusal)
 
-    def expired(self, report: processing.Report) -> None:
+    def expired(self, report: reporting.Report) -> None:
         """Add a span for each command whose grace was over."""
         for refusal in report.refusals:
             self._refuse(refusal)

@@ -6,7 +6,7 @@ import json
 import operator
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import prometheus_client
 
-    from allocation.service_layer import processing
+    from allocation.service_layer import reporting
     from allocation.service_layer.relaying import ports as relaying
 
 _topic = operator.itemgetter(0)
@@ -51,12 +51,14 @@ class WorkerSignals(signals.Standing):
         self._committed: Mapping[tuple[str, int], int] = {}
 
     def handled(
-        self, records: Sequence[messages.Record], reports: Sequence[processing.Report], duration_s: float
+        self, records: Sequence[messages.Record], reports: Sequence[reporting.Report], duration_s: float
     ) -> None:
         """Count and time a micro-batch."""
+        own_s = _by_topic(reports)
+        shared_s = max(duration_s - sum(own_s.values()), 0.0) / len(records)
         for topic, count in Counter(map(_topic, records)).items():
             self._consumed.labels(topic).inc(count)
-            self._handling.labels(topic).inc(duration_s * count / len(records))
+            self._handling.labels(topic).inc(own_s.get(topic, 0.0) + shared_s * count)
         self._batch_size.observe(len(records))
         self._batch_duration.observe(duration_s)
         for report in reports:
@@ -67,7 +69,7 @@ class WorkerSignals(signals.Standing):
         for created in (min(times), max(times))[: len(records)]:
             self._delay.observe(max(time.time() - created, 0.0))
 
-    def expired(self, report: processing.Report) -> None:
+    def expired(self, report: reporting.Report) -> None:
         """Count what the end of a grace brought about."""
         self._count(report)
 
@@ -93,7 +95,7 @@ class WorkerSignals(signals.Standing):
         """Return the group's offsets of this worker's partitions, as far as it has committed any."""
         return self._committed
 
-    def _count(self, report: processing.Report) -> None:
+    def _count(self, report: reporting.Report) -> None:
         for fate, count in report.fates.items():
             self._outcomes.labels(*fate).inc(count)
         for topic, count in report.repeated.items():
@@ -160,6 +162,14 @@ class BridgeSignals(signals.Standing):
     def passed_on(self, reader: str, events: Sequence[messages.Record], duration_s: float) -> None:  # noqa: ARG002
         """Count them."""
         self._delivered.labels(reader).inc(len(events))
+
+
+def _by_topic(reports: Sequence[reporting.Report]) -> Mapping[str, float]:
+    own_s: dict[str, float] = defaultdict(float)
+    for report in reports:
+        for topic, handling_s in report.handling_s.items():
+            own_s[topic] += handling_s
+    return own_s
 
 
 def _created(headers: str) -> float:

@@ -58,7 +58,7 @@ OUTCOMES = Description(
 )
 HANDLING = Description(
     "allocation_handling_seconds_total",
-    "Time that micro-batches took, by topic: shared evenly among the commands of a batch",
+    "Time of micro-batches, by topic: handling as measured; reading, statements and commit shared evenly in a batch",
     (TOPIC,),
 )
 BATCH_SIZE = Description("allocation_batch_commands", "Commands in one micro-batch", buckets=_SIZES)

@@ -7,7 +7,7 @@ import prometheus_client
 import pytest
 
 from allocation.adapters.prometheus import hearing, looking, metrics
-from allocation.service_layer import messages, signals
+from allocation.service_layer import messages, reporting, signals
 from allocation.service_layer.operations import status
 from tests import builders
 
@@ -42,6 +42,18 @@ def test_a_batch_is_counted_by_topic_and_by_outcome(registry: prometheus_client.
     assert value("allocation_batch_commands_sum") == 3
     assert value("allocation_batch_duration_seconds_sum") == pytest.approx(0.3)
     assert value("allocation_events_total", {"type": "LineAllocated", "cause": "Allocate"}) == 2
+
+
+def test_the_time_of_a_batch_is_that_of_its_topics_and_an_equal_share_of_the_rest(
+    registry: prometheus_client.CollectorRegistry,
+) -> None:
+    worker = hearing.WorkerSignals(registry)
+    records = [record("allocate"), record("allocate"), record("allocate"), record("change_batch_quantity")]
+    reports = [reporting.Report(handling_s={"allocate": 0.1, "change_batch_quantity": 0.5})]
+    worker.handled(records, reports, 1.0)
+    value = registry.get_sample_value
+    assert value("allocation_handling_seconds_total", {TOPIC: "allocate"}) == pytest.approx(0.4)
+    assert value("allocation_handling_seconds_total", {TOPIC: "change_batch_quantity"}) == pytest.approx(0.6)
 
 
 def test_how_old_commands_were_is_told_of_the_oldest_and_the_youngest(

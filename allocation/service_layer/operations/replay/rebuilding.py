@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from allocation.service_layer import failure_policy, messages, processing, reading, unit_of_work
+from allocation.service_layer import failure_policy, messages, processing, reading, reporting, unit_of_work
 from allocation.service_layer.operations.replay import journal_order, rebuilding_batch
 from allocation.service_layer.operations.replay import rebuilding_ports as ports
 
@@ -79,7 +79,7 @@ class Rebuild:
         done, total = 0, sum(row.size for row in rows)
         for chunk in journal_order.chunks(rows, records=RECORDS):
             batch = self._do(chunk)
-            summary.counts.update(processing.words(batch.fates))
+            summary.counts.update(reporting.words(batch.fates))
             summary.events += sum(batch.announced.values())
             done += sum(row.size for row in chunk)
             on_progress("handling by the journal", done, total)
