@@ -53,7 +53,7 @@ def oversight(settings: config.Settings) -> Iterator[Oversight]:
         avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry,
         redis_connections.connect(settings.redis_url) as client,
     ):
-        database = postgres_figures.FlowFigures(engine)
+        database = postgres_figures.FlowFigures(engine, events=names.events.values())
 
         def belongs() -> str:
             cluster_id = kafka.cluster_id()

@@ -11,7 +11,7 @@ from allocation.adapters.postgres import figures as status_figures
 from allocation.service_layer.operations.overview import figures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from allocation.service_layer.operations import status
 
@@ -40,16 +40,21 @@ WHERE datname = current_database() AND starts_with(application_name, :prefix)
 """).bindparams(prefix=f"{postgres.APPLICATION} {postgres.OF_WORKER}")
 _STOCK = sqlalchemy.text("""
 SELECT (SELECT count(*) FROM products), count(*), coalesce(sum(purchased), 0), coalesce(sum(allocated), 0),
-    coalesce(sum(line_count), 0), (SELECT coalesce(sum(event_sequence), 0) FROM products)
+    coalesce(sum(line_count), 0), (SELECT coalesce(sum(event_sequence), 0) FROM products),
+    (SELECT count(*) FROM outbox WHERE topic = ANY(:events))
 FROM batches
 """)
 
 
 class FlowFigures:
-    """Looks at one database; blocks, and raises `DependencyDown`, or `NotInitialised` where there are no tables."""
+    """Looks at one database; `events` are the topics of these.
 
-    def __init__(self, database: sqlalchemy.Engine) -> None:
+    Blocks, and raises `DependencyDown`, or `NotInitialised` where there are no tables.
+    """
+
+    def __init__(self, database: sqlalchemy.Engine, *, events: Collection[str]) -> None:
         self._database = database
+        self._events = list(events)
         self._status: Callable[[], status.DatabaseFigures] = status_figures.DatabaseFigures(database)
 
     def work(self) -> figures.Work:
@@ -64,4 +69,5 @@ class FlowFigures:
     def stock(self) -> figures.Stock:
         """Return all stock together; reads every batch and product."""
         with postgres.reading(self._database) as connection:
-            return figures.Stock(*map(int, connection.execute(_STOCK).one()))
+            *rest, events, unsent = map(int, connection.execute(_STOCK, {"events": self._events}).one())
+        return figures.Stock(*rest, events=events, announced=events - unsent)

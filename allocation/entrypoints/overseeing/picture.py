@@ -22,7 +22,7 @@ _STAGES = (
     ("commands", "arrived", "lag", "wait for a worker"),
     ("worker", "handled", "parked", "parked"),
     ("outbox", "written", "outbox", "rows wait for the relay"),
-    ("relay", "sent", None, ""),
+    ("relay", "sent", None, "rows: events, dead letters, the journal"),
     ("events", "announced", None, ""),
 )
 

@@ -24,6 +24,7 @@ def plain(overview: flow.Overview) -> dict[str, Any]:
         "events": [
             {"topic": topic, "offsets": offsets, "rate": rate} for topic, (offsets, rate) in overview.topics.items()
         ],
+        "arrivals": overview.arrivals,
         "stock": seen.stock and seen.stock._asdict(),
         "shards": [] if seen.work is None else [_shard(one, seen.work) for one in seen.work.shards],
         "poisoned": [] if seen.work is None else [one._asdict() for one in seen.work.poisoned],

@@ -57,6 +57,10 @@ def some_work(
     )
 
 
+def some_stock(*, announced: int = 9) -> figures.Stock:
+    return figures.Stock(3, 5, 100, 40, 7, 9, announced)
+
+
 def seen(
     at_s: float,
     *,
@@ -65,6 +69,7 @@ def seen(
     members: tuple[status.Member, ...] | None = (A_WORKER,),
     problems: Mapping[str, str] | None = None,
     parts: Mapping[str, str] | None = None,
+    stock: figures.Stock | None = None,
 ) -> figures.Seen:
     return figures.Seen(
         at_s=at_s,
@@ -74,6 +79,6 @@ def seen(
         logs=logs,
         members=members,
         work=work,
-        stock=figures.Stock(3, 5, 100, 40, 7, 9),
+        stock=some_stock() if stock is None else stock,
         parts=parts or {},
     )

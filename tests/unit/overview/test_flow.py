@@ -13,6 +13,14 @@ def test_rates_are_by_second_over_the_last_looks() -> None:
     assert found.rates == {"arrived": 10, "handled": 14, "written": 10, "sent": 10, "announced": 0}
 
 
+def test_events_have_a_rate_between_the_looks_at_the_stock() -> None:
+    recorder = flow.Recorder()
+    early, late = builders.some_stock(announced=10), builders.some_stock(announced=40)
+    for at_s, stock in enumerate([early, early, early, late, late]):
+        found = recorder.add(builders.seen(at_s, stock=stock))
+    assert found.rates["announced"] == 10
+
+
 def test_only_the_last_looks_count_for_a_rate() -> None:
     recorder = flow.Recorder()
     for at_s in range(20):
@@ -58,6 +66,12 @@ def test_each_topic_of_events_has_its_own_rate() -> None:
     recorder.add(builders.seen(0, logs=builders.some_logs(0, events=4)))
     found = recorder.add(builders.seen(2, logs=builders.some_logs(0, events=10)))
     assert found.topics == {"line_allocated": (10, 3.0)}
+
+
+def test_each_topic_of_commands_has_its_own_rate() -> None:
+    recorder = flow.Recorder()
+    recorder.add(builders.seen(0, logs=builders.some_logs(4, 2)))
+    assert recorder.add(builders.seen(2, logs=builders.some_logs(10, 4))).arrivals == {"allocate": 4.0}
 
 
 def test_programs_and_viewers_are_told_the_figures_of_status() -> None:

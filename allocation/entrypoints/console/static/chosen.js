@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { confirm, enable } from "./confirm.js";
 
 /** `load` fetches rows, `cells` shows one, `key` names one, `actions` by button: what is asked, and done. */
-export function chosenList({ form, into, what, path, parameters, rows, columns, cells, key, actions }) {
+export function chosenList({ form, into, what, path, parameters, rows, columns, cells, key, actions, empty }) {
   let chosen = new Set(), shown = [], isOpen = false, seen = null;
   const output = $("output", form);
   const buttons = [...form.querySelectorAll("[data-do]")].filter((one) => one.dataset.do in actions);
@@ -29,7 +29,7 @@ export function chosenList({ form, into, what, path, parameters, rows, columns, 
         event.target.checked ? chosen.add(key(one)) : chosen.delete(key(one));
         update();
       }), ...cells(one)]));
-    into.replaceChildren(shown.length ? made : el("p", { class: "note empty" }, "There are none."));
+    into.replaceChildren(shown.length ? made : el("p", { class: "note empty" }, empty));
     update();
   }
 

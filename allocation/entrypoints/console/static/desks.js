@@ -26,6 +26,7 @@ const letterAction = (verb, path, text) => (picked) => ({
 
 export const letters = chosenList({
   form: $("#letters-form"), into: $("#letters"), what: "dead letter", path: "dead-letters", rows: "dead_letters",
+  empty: "No command was refused: there is no such dead letter.",
   parameters: () => ({ open: $("#only-open").checked }),
   key: (one) => one.place,
   columns: [["place", "n"], ["time", "time"], ["reason"], ["error", "error"], ["key"], ["from"], ["attempt", "n"], ["state"]],
@@ -40,6 +41,7 @@ $("#only-open").addEventListener("change", letters.load);
 
 export const parked = chosenList({
   form: $("#parked-form"), into: $("#parked"), what: "parked command", path: "parked", rows: "parked",
+  empty: "No command waits for its batch, and none has failed.",
   parameters: () => ({}),
   key: (one) => String(one.id),
   columns: [["id", "n"], ["queue"], ["state"], ["command"], ["reason"], ["error", "error"], ["age", "n"]],

@@ -24,6 +24,10 @@ export const rate = (value) => number(value, value !== null && value < 10 ? 1 : 
 
 export const count = (value, what) => `${number(value)} ${what}${value === 1 ? "" : "s"}`;
 
+export const waits = (value, what) => `${count(value, what)} wait${value === 1 ? "s" : ""}`;
+
+export const clock = (iso) => time(iso).slice(-8);
+
 export const time = (iso) => {
   const at = new Date(iso);
   const two = (part) => String(part).padStart(2, "0");

@@ -13,7 +13,7 @@ async function plan() {
   try {
     const { lines } = await get("plan", { since: given ? new Date(given).toISOString() : "" });
     if (mine !== planned) return;
-    const columns = [["topic"], ["partition", "n"], ["begins", "n"], ["first", "time"], ["ends", "n"], ["newest", "time"], ["handled up to", "n"], ["group", "n"]];
+    const columns = [["topic"], ["partition", "n"], ["begins", "n"], ["first", "time"], ["ends", "n"], ["newest", "time"], ["handled up to", "n"], ["group's offset", "n"]];
     const cells = (one) => [one.topic, one.partition, number(one.begin), one.first_at && time(one.first_at), number(one.end), one.newest_at && time(one.newest_at),
       one.position === null ? null : number(one.position), one.committed === null ? null : number(one.committed)];
     if (given) columns.push(["from", "n"], ["reads", "n"]);

@@ -64,7 +64,10 @@ class Work:
 
 
 class Stock(NamedTuple):
-    """All batches together; `lines` counts the order lines that have a batch, `events` all that ever happened."""
+    """All batches together; `lines` counts the order lines that have a batch.
+
+    `events` counts all that ever happened, `announced` those of them that are on their topics.
+    """
 
     skus: int
     batches: int
@@ -72,6 +75,7 @@ class Stock(NamedTuple):
     allocated: int
     lines: int
     events: int
+    announced: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

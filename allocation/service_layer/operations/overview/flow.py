@@ -13,7 +13,7 @@ from allocation.service_layer.operations import status
 from allocation.service_layer.operations.overview import alarms, lately
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Reversible, Sequence
 
     from allocation.service_layer.operations.overview import figures
 
@@ -23,7 +23,7 @@ _RATE_OVER = 4  # looks: short enough to follow, long enough not to flicker
 Numbers = dict[str, float | None]
 
 # What grows, and what is more or less at a moment.
-COUNTERS = ("arrived", "handled", "written", "sent", "announced")
+COUNTERS = ("arrived", "handled", "written", "sent")
 LEVELS = ("lag", "outbox", "parked")
 
 
@@ -37,7 +37,8 @@ class Overview:
     """All that is to be shown at one moment.
 
     `rates` are by second, `levels` as of now, None where something does not answer; `series` has both of the last
-    looks, the oldest first. `topics` tells by topic of events its offsets and its rate, `lately` what was wrong before.
+    looks, the oldest first. `topics` tells by topic of events its offsets and its rate, `arrivals`
+    by topic of commands its rate, `lately` what was wrong before.
     """
 
     seen: figures.Seen
@@ -48,6 +49,7 @@ class Overview:
     levels: Numbers
     series: Mapping[str, Sequence[float | None]]
     topics: Mapping[str, tuple[int, float | None]]
+    arrivals: Numbers
 
 
 class Recorder:
@@ -55,7 +57,11 @@ class Recorder:
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque(maxlen=_RATE_OVER)
-        self._series: dict[str, deque[float | None]] = {name: deque(maxlen=KEPT) for name in (*COUNTERS, *LEVELS)}
+        self._series: dict[str, deque[float | None]] = {
+            name: deque(maxlen=KEPT) for name in (*COUNTERS, "announced", *LEVELS)
+        }
+        self._announced: deque[_Sample] = deque(maxlen=_RATE_OVER)
+        self._stock: figures.Stock | None = None
         self._watch = alarms.Watch()
         self._lately = lately.Lately()
 
@@ -63,9 +69,12 @@ class Recorder:
         """Return the overview with this as the newest."""
         found = _status(seen)
         events = {} if seen.logs is None else seen.logs.events
-        counters = _counters(seen, found)
-        self._samples.append(_Sample(seen.at_s, {**counters, **events}))
-        rates: Numbers = {name: self._rate(name) for name in COUNTERS}
+        ends = _ends(seen)
+        self._samples.append(_Sample(seen.at_s, {**_counters(seen, found), **events, **ends}))
+        self._count(seen)
+        rates: Numbers = {name: self._rate(name) for name in COUNTERS} | {
+            "announced": _rate(self._announced, "announced")
+        }
         levels = _levels(found)
         for name, value in (rates | levels).items():
             self._series[name].append(value)
@@ -79,20 +88,33 @@ class Recorder:
             levels=levels,
             series={name: tuple(values) for name, values in self._series.items()},
             topics={topic: (offsets, self._rate(topic)) for topic, offsets in events.items()},
+            arrivals={topic: self._rate(topic) for topic in ends},
         )
 
+    def _count(self, seen: figures.Seen) -> None:
+        """Note how many events are announced, as often as that is known anew: in a large stock not at each look."""
+        if seen.stock is None:
+            self._announced.clear()
+        elif seen.stock is not self._stock:
+            self._announced.append(_Sample(seen.at_s, {"announced": seen.stock.announced}))
+        self._stock = seen.stock
+
     def _rate(self, name: str) -> float | None:
-        """Return by how much it grew each second; a gap in what is known ends the time that counts."""
-        known: list[tuple[float, int]] = []
-        for sample in reversed(self._samples):
-            value = sample.counters.get(name)
-            if value is None:
-                break
-            known.append((sample.at_s, value))
-        if len(known) < 2:  # noqa: PLR2004 - the two ends of a time
-            return None
-        (newest_s, newest), (oldest_s, oldest) = known[0], known[-1]
-        return max(newest - oldest, 0) / (newest_s - oldest_s)
+        return _rate(self._samples, name)
+
+
+def _rate(samples: Reversible[_Sample], name: str) -> float | None:
+    """Return by how much it grew each second; a gap in what is known ends the time that counts."""
+    known: list[tuple[float, int]] = []
+    for sample in reversed(samples):
+        value = sample.counters.get(name)
+        if value is None:
+            break
+        known.append((sample.at_s, value))
+    if len(known) < 2:  # noqa: PLR2004 - the two ends of a time
+        return None
+    (newest_s, newest), (oldest_s, oldest) = known[0], known[-1]
+    return max(newest - oldest, 0) / (newest_s - oldest_s)
 
 
 def _status(seen: figures.Seen) -> status.Status:
@@ -111,6 +133,13 @@ def _status(seen: figures.Seen) -> status.Status:
     return status.Status(problems, kafka, None if seen.work is None else seen.work.database)
 
 
+def _ends(seen: figures.Seen) -> dict[str, int]:
+    ends: dict[str, int] = {}
+    for one in seen.logs.partitions if seen.logs is not None else ():
+        ends[one.topic] = ends.get(one.topic, 0) + one.end
+    return ends
+
+
 def _counters(seen: figures.Seen, found: status.Status) -> dict[str, int | None]:
     logs, work, lags = seen.logs, seen.work, found.lags
     waiting = None if work is None else work.database.outbox.rows + work.database.quarantined.rows
@@ -119,7 +148,6 @@ def _counters(seen: figures.Seen, found: status.Status) -> dict[str, int | None]
         "handled": sum(one.position for one in lags) if lags else None,
         "written": None if work is None else work.written,
         "sent": None if work is None or waiting is None else work.written - waiting,
-        "announced": None if logs is None else sum(logs.events.values()),
     }
 
 
