@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich import box, console, panel, table, text
+from rich import box, columns, console, panel, table, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _STAGES = (
     ("commands", "arrived", "lag", "wait for a worker"),
     ("worker", "handled", "parked", "parked"),
     ("outbox", "written", "outbox", "rows wait for the relay"),
-    ("relay", "sent", None, "rows: events, dead letters, the journal"),
+    ("relay", "sent", None, ""),
     ("events", "announced", None, ""),
 )
 
@@ -99,11 +99,9 @@ def _who(found: status.Status) -> text.Text:
     return line
 
 
-def _totals(overview: flow.Overview) -> text.Text:
-    line = text.Text()
-    for name, value in _in_all(overview):
-        line.append(f"{name} ", style="bold").append(f"{value}   ")
-    return line
+def _totals(overview: flow.Overview) -> columns.Columns:
+    found = (text.Text(f"{name} ", style="bold").append(value, style="not bold") for name, value in _in_all(overview))
+    return columns.Columns(found, padding=(0, 3))
 
 
 def _in_all(overview: flow.Overview) -> Iterator[tuple[str, str]]:

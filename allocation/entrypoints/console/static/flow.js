@@ -74,7 +74,7 @@ function totals(shown) {
     ["events", stock && number(stock.events)],
     ["dead letters", letters && (letters.is_exact ? "" : "at most ") + number(letters.count)],
     ["parked", status.parked && number(shown.levels.parked)],
-    ["outbox, oldest row", status.outbox && (status.outbox.oldest_age_s === null ? "none" : `${number(status.outbox.oldest_age_s, 1)} s`)],
+    ["oldest outbox row", status.outbox && (status.outbox.oldest_age_s === null ? "none" : `${number(status.outbox.oldest_age_s, 1)} s`)],
   ];
   return known.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value ?? "–")]);
 }
