@@ -5,10 +5,9 @@ A command that exists is valid by itself; whether it fits the stock is for its h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from allocation.domain import refusal
+from allocation.domain import refusal, values
 
 if TYPE_CHECKING:
     from datetime import date
@@ -49,7 +48,7 @@ def _check_qty(value: int, *, least: int) -> None:
         raise refusal.Invalid(msg)
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class CreateBatch:
     """Add `qty` pieces of `sku` as batch `ref`; `eta` is None for stock in the warehouse."""
 
@@ -65,7 +64,7 @@ class CreateBatch:
         _check_qty(self.qty, least=1)
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Allocate:
     """Pick a batch of `sku` for `qty` pieces of order `orderid`."""
 
@@ -80,7 +79,7 @@ class Allocate:
         _check_qty(self.qty, least=1)
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class ChangeBatchQuantity:
     """Set the purchased quantity of batch `ref` to `qty`; `sku` where the sender knows it."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from allocation.domain import values
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Allocated:
     """A line was given room in batch `batchref`."""
 
@@ -15,7 +15,7 @@ class Allocated:
     batchref: str
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Deallocated:
     """A line was taken off batch `batchref`, which had shrunk."""
 
@@ -25,7 +25,7 @@ class Deallocated:
     batchref: str
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class OutOfStock:
     """No batch of `sku` has room for the whole line; it stays unallocated."""
 

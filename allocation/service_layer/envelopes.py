@@ -6,19 +6,20 @@ event depends on its cause alone: the same cause gives the same bytes after any 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from allocation.domain import commands
-from allocation.service_layer import messages, traces
+from allocation.service_layer import external_events, messages, traces
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from allocation.service_layer import external_events, ports, topics
+    from allocation.service_layer import ports, topics
 
 EVENT_SOURCE = "allocation"
 _NAMESPACE_BYTES = uuid.uuid5(uuid.NAMESPACE_URL, "https://example.com/allocation/events").bytes
@@ -35,13 +36,21 @@ class Cause(NamedTuple):
     time: datetime
 
 
+class _Kind(NamedTuple):
+    """What all events of one type share."""
+
+    name: str
+    topic: str
+    type_header: tuple[str, bytes]
+    fields: Sequence[str]
+
+
 class Envelopes:
     """Wraps for one installation; may be shared between threads."""
 
     def __init__(self, *, topics: topics.TopicNames, serializer: ports.Serializer) -> None:
         self._command_topics = topics.commands
-        self._event_topics = topics.events
-        self._event_types = {name: (messages.CE_TYPE, f"allocation.{name}".encode()) for name in topics.events}
+        self._kinds = {kind: _kind(kind, topics.events[kind.__name__]) for kind in external_events.KINDS}
         self._dead_letter_topic = topics.dead_letter
         self._serializer = serializer
 
@@ -100,13 +109,13 @@ class Envelopes:
         self, event: external_events.ExternalEvent, *, cause: Cause, ordinal: int, sequence: int
     ) -> messages.OutboxMessage:
         """Wrap the `ordinal`-th event of its cause, `sequence`-th of its sku."""
-        name = type(event).__name__
+        kind = self._kinds[type(event)]
         message, time = cause
         event_id = _event_id(message, ordinal)
         headers = (
             (messages.CE_ID, event_id),
             _EVENT_SOURCE,
-            self._event_types[name],
+            kind.type_header,
             (messages.CE_TIME, _rfc3339(time)),
             _SPECVERSION,
             _CONTENT_TYPE,
@@ -114,13 +123,9 @@ class Envelopes:
             (messages.CE_CAUSATIONID, message.id.id.encode()),
             (messages.TRACEPARENT, traces.of_event(message, event_id)),
         )
-        return messages.OutboxMessage(
-            topic=self._event_topics[name],
-            key=event.sku.encode(),
-            value=self._serializer.serialize(name, {field: getattr(event, field) for field in type(event).__slots__}),
-            headers=headers,
-            sku=event.sku,
-        )
+        value = self._serializer.serialize(kind.name, {field: getattr(event, field) for field in kind.fields})
+        sku = event.sku
+        return messages.OutboxMessage(kind.topic, sku.encode(), value, headers, sku)
 
     def dead_letter(
         self,
@@ -160,6 +165,12 @@ class Envelopes:
             headers=headers,
             sku=getattr(message.command, "sku", None),
         )
+
+
+def _kind(event_type: type, topic: str) -> _Kind:
+    name = event_type.__name__
+    fields = tuple(field.name for field in dataclasses.fields(event_type))
+    return _Kind(name, topic, (messages.CE_TYPE, f"allocation.{name}".encode()), fields)
 
 
 def routing_key(fields: Mapping[str, Any]) -> str:

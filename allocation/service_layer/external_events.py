@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from allocation.domain import values
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class LineAllocated:
     """A line was given room in batch `batchref`."""
 
@@ -15,7 +15,7 @@ class LineAllocated:
     batchref: str
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class LineDeallocated:
     """A line left batch `batchref`, which had shrunk."""
 
@@ -25,7 +25,7 @@ class LineDeallocated:
     batchref: str
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class OutOfStock:
     """A line found no room."""
 
@@ -35,3 +35,4 @@ class OutOfStock:
 
 
 ExternalEvent = LineAllocated | LineDeallocated | OutOfStock
+KINDS: tuple[type[ExternalEvent], ...] = (LineAllocated, LineDeallocated, OutOfStock)

@@ -38,12 +38,12 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], commands.Command]] = {
 def digest(topic: str, value: bytes | None) -> bytes:
     """Return what two messages share that say the same on the same topic."""
     if value is None:
-        content = b"null"
+        content = b"%b\0null" % topic.encode()
     elif value.startswith(_MAGIC):
-        content = b"=" + value[_WIRE_HEADER_BYTES:]
+        content = b"%b\0=%b" % (topic.encode(), value[_WIRE_HEADER_BYTES:])
     else:  # not the wire format: all of it is content
-        content = b"?" + value
-    return hashlib.blake2b(topic.encode() + b"\0" + content, digest_size=_DIGEST_BYTES).digest()
+        content = b"%b\0?%b" % (topic.encode(), value)
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
 
 
 def record_digest(record: messages.Record) -> bytes:
@@ -97,8 +97,12 @@ class MessageReader:
 
 
 def _size(record: messages.Record) -> int:
-    parts = (record.key, record.value, *itertools.chain.from_iterable(record.headers))
-    return sum(map(len, filter(None, parts)))
+    texts = itertools.chain.from_iterable(record.headers)
+    try:
+        headers = sum(map(len, texts))  # type: ignore[arg-type]
+    except TypeError:  # a value is None
+        headers = sum(map(len, filter(None, itertools.chain.from_iterable(record.headers))))
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _cut(record: messages.Record, size: int) -> messages.Message:
@@ -121,14 +125,8 @@ def _cut(record: messages.Record, size: int) -> messages.Message:
 def _message(record: messages.Record, command: commands.Command | messages.Unreadable) -> messages.Message:
     headers = dict(record.headers)
     sender, attempt, problem = identity(record, headers)
-    return messages.Message(
-        record=record,
-        id=sender,
-        attempt=attempt,
-        digest=digest(record.topic, record.value),
-        command=problem or command,
-        waits=messages.NO_GRACE not in headers,
-    )
+    content = digest(record.topic, record.value)
+    return messages.Message(record, sender, attempt, content, problem or command, messages.NO_GRACE not in headers)
 
 
 def identity(
@@ -146,7 +144,9 @@ def identity(
         found = messages.MessageId(_text(messages.CE_SOURCE, source), _text(messages.CE_ID, own))
     except ValueError as flaw:
         return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", str(flaw))
-    attempt = headers.get(messages.ATTEMPT) or b"1"
+    attempt = headers.get(messages.ATTEMPT)
+    if not attempt:
+        return found, messages.FIRST_ATTEMPT, None
     if not (attempt.isdigit() and len(attempt) <= _ATTEMPT_DIGITS and int(attempt) > 0):
         error = f"header {messages.ATTEMPT} is {attempt[:20]!r}; it must be a number from 1"
         return _coordinates(record), messages.FIRST_ATTEMPT, messages.Unreadable("invalid", error)

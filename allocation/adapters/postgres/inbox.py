@@ -58,17 +58,18 @@ class Inbox:
 
     def flush(self) -> None:
         """Write what was recorded; a new identity that another transaction has written too fails as `Retryable`."""
-        new: list[tuple[object, ...]] = []
-        known: list[tuple[object, ...]] = []
-        for id_ in self._written:
-            (known if id_ in self._stored else new).append(_row(self._entries[id_]))
-        copying.copy_in(self._cursor, "inbox", _COLUMNS, new)
+        new = [self._entries[id_] for id_ in self._written if id_ not in self._stored]
+        if new:
+            copying.copy_columns(self._cursor, "inbox", _COLUMNS, _columns(new))
+        known = [self._entries[id_] for id_ in self._written if id_ in self._stored]
         if known:
-            self._cursor.execute(_REPLACE, [list(column) for column in zip(*known, strict=True)])
+            self._cursor.execute(_REPLACE, list(map(list, _columns(known))))
             if self._cursor.rowcount != len(known):
                 raise ports.Retryable("an entry of the inbox grew too old and was pruned while it was in use")
 
 
-def _row(entry: unit_of_work.InboxEntry) -> tuple[object, ...]:
-    (source, id_), *rest = entry
-    return (id_, source, *rest)
+def _columns(entries: Sequence[unit_of_work.InboxEntry]) -> Sequence[Sequence[object]]:
+    """Return the values of `_COLUMNS`."""
+    identities, *others = zip(*entries, strict=True)
+    sources, ids = zip(*identities, strict=True)
+    return [ids, sources, *others]

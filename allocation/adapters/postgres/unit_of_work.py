@@ -228,7 +228,8 @@ class PostgresUnitOfWork:
             self.products.flush()
             self._parked.flush()
             self._inbox.flush()
-            copying.copy_in(self._cursor, "outbox", _OUTBOX_COLUMNS, _outbox_rows(self._outbox))
+            if self._outbox:
+                copying.copy_columns(self._cursor, "outbox", _OUTBOX_COLUMNS, _outbox_columns(self._outbox))
             self._cursor.execute(notifications.NOTIFY)
             kill_points.reached("worker.before_commit")
             self._connection.commit()
@@ -270,9 +271,7 @@ class PostgresUnitOfWork:
         self.products.load(skus, [*named, *waiting])
 
 
-def _outbox_rows(outbox: Sequence[messages.OutboxMessage]) -> Sequence[tuple[object, ...]]:
-    texts = headers.dump_all([outgoing.headers for outgoing in outbox])
-    return [
-        (_SHARD, outgoing.topic, outgoing.partition, outgoing.key, outgoing.value, text, outgoing.sku)
-        for outgoing, text in zip(outbox, texts, strict=True)
-    ]
+def _outbox_columns(outbox: Sequence[messages.OutboxMessage]) -> Sequence[Sequence[object]]:
+    """Return the values of `_OUTBOX_COLUMNS`."""
+    topics, keys, values, many_headers, skus, partitions = zip(*outbox, strict=True)
+    return [[_SHARD] * len(outbox), topics, partitions, keys, values, headers.dump_all(many_headers), skus]
