@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 _SIZE: sync_api.ViewportSize = {"width": 1120, "height": 620}
-_FLOW_S = 75.0  # until the charts have something to show
+_TALL: sync_api.ViewportSize = {"width": 1120, "height": 710}  # all of the flow
+_FLOW_S = 122.0  # until the charts are full
 _LINES = 10_000
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
@@ -60,7 +61,7 @@ def _lines(stop: threading.Event) -> Iterator[bytes]:
     yield from map(_line, _STOCK)
     stop.wait(_STOCK_S)
     for number, line in enumerate(lines):
-        if stop.wait(0.004 + 0.012 * math.sin(number / 500) ** 2):
+        if stop.wait(0.007 + 0.012 * math.sin(number / 500) ** 2):
             return
         yield line.command()
         if number in _MOVES:
@@ -88,12 +89,14 @@ _MOVES = {
 
 
 def _take_all(url: str, browser: sync_api.Browser) -> None:
-    light, dark = (browser.new_page(viewport=_SIZE, color_scheme=scheme) for scheme in _SCHEMES)
+    light, dark = (browser.new_page(viewport=_TALL, color_scheme=scheme) for scheme in _SCHEMES)
     for page in (light, dark):
         page.goto(url)
     light.wait_for_timeout(_FLOW_S * 1000)
     light.screenshot(path=IMAGES / "console-flow-light.png")
     dark.screenshot(path=IMAGES / "console-flow-dark.png")
+    for page in (light, dark):
+        page.set_viewport_size(_SIZE)
     light.get_by_role("link", name="Stock").click()
     light.locator("#stock-list button").first.wait_for()
     light.screenshot(path=IMAGES / "console-stock.png")

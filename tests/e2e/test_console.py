@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
 import re
 import signal
 import statistics
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright import sync_api
 
-from tests.e2e import browsers, consoles, parts
+from tests.e2e import browsers, consoles, spectators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +26,7 @@ pytestmark = [
 PAGES = ("flow", "stock", "story/order/o1", "letters", "parked", "replay")
 # On a quiet machine it is 5 s; a test is no benchmark.
 SEEN_WITHIN_MS = 30_000
+_FIGURES = ("ok", "lag", "members", "dead_letters", "outbox", "parked", "owners")
 MARKUP = "<img src=x onerror=\"document.title='broken'\">"
 # axe-core, MPL-2.0, as the package brings it.
 AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
@@ -123,16 +121,13 @@ def test_the_numbers_are_those_of_the_database(seen: Seen, system: consoles.Watc
 
 
 def test_the_terminal_shows_the_same(system: consoles.Watched) -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "allocation", "top", "--once"],
-        env=os.environ | parts.environment(system.settings) | {"COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    shown = spectators.printed(system.settings, "top", "--once")
     assert "all is well" in shown
     assert "worker worker-1, 18 partitions" in shown
     assert "dead letters 1" in shown
+    overview = spectators.json_of(system.settings, "top", "--once", "--json")
+    found = spectators.json_of(system.settings, "status", "--json")
+    assert {name: overview["status"][name] for name in _FIGURES} == {name: found[name] for name in _FIGURES}
 
 
 def test_the_story_of_a_line_says_which_command_moved_it(seen: Seen) -> None:
@@ -151,7 +146,7 @@ def test_texts_from_outside_stay_texts(seen: Seen) -> None:
     page.locator("#stock-list button", has_text=MARKUP).click()
     sync_api.expect(page.locator("#batches-title")).to_have_text(MARKUP)
     page.get_by_role("link", name="Its story").click()
-    sync_api.expect(page.locator("#story h2")).to_contain_text(MARKUP)
+    sync_api.expect(page.locator("#story h2").first).to_contain_text(MARKUP)
     assert page.locator("main img").count() == 0
     assert page.title() == "Story - Allocation"
 
@@ -218,7 +213,16 @@ def test_a_narrow_screen_needs_no_scrolling_to_the_side(system: consoles.Watched
         page = seen.open(name)
         page.locator(f"section[data-page={name.split('/')[0]}] h1").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        assert page.evaluate("document.querySelector('header').offsetHeight") < 120, name
+    page.evaluate("location.hash = '#/stock'")
+    row = page.locator("#stock-list button").first
+    row.wait_for()
+    assert all(_is_within(part.bounding_box(), row.bounding_box()) for part in row.locator(":scope > *").all())
     seen.context.close()
+
+
+def _is_within(part: Any, whole: Any) -> bool:
+    return bool(part["y"] >= whole["y"] and part["y"] + part["height"] <= whole["y"] + whole["height"])
 
 
 def test_ten_thousand_skus_are_scrolled_through_smoothly(seen: Seen, system: consoles.Watched) -> None:
@@ -316,6 +320,7 @@ def test_a_stuck_relay_is_named_at_once(seen: Seen, system: consoles.Watched) ->
     finally:
         relay.send_signal(signal.SIGCONT)
     wait_until_well(page)
+    sync_api.expect(page.locator("#lately")).to_contain_text("relay-0")
 
 
 # The last: nobody starts it again.
@@ -326,4 +331,5 @@ def test_a_killed_worker_is_named_at_once(seen: Seen, system: consoles.Watched) 
     worker.process.kill()
     system.produce(consoles.an_order("o4", "LAMP"))
     assert "does not answer" in wait_for_alarm(page, "worker")
+    page.locator("#alarms li", has_text="worker-1 has lost its connection").wait_for(timeout=SEEN_WITHIN_MS)
     page.locator("#alarms li", has_text="1 command wait").wait_for(timeout=SEEN_WITHIN_MS)
