@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from allocation.bootstrap.restoring import restorer
     from allocation.bootstrap.serving import api
+    from allocation.bootstrap.tracing import spans, tracer_provider, traces_are_wanted
 
 _HOMES = {
     "Oversight": "overseeing",
@@ -74,8 +75,11 @@ _HOMES = {
     "schema_contracts": "contracting",
     "serde": "connections",
     "skipper": "replaying",
+    "spans": "tracing",
     "tail": "operating",
     "topic_names": "connections",
+    "tracer_provider": "tracing",
+    "traces_are_wanted": "tracing",
     "verification": "operating",
     "worker": "handling",
 }
@@ -119,8 +123,11 @@ __all__ = [
     "schema_contracts",
     "serde",
     "skipper",
+    "spans",
     "tail",
     "topic_names",
+    "tracer_provider",
+    "traces_are_wanted",
     "verification",
     "worker",
 ]

@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     import fastapi
+    from opentelemetry import trace
 
     from allocation.entrypoints.http_api import parts
 
 _DESCRIPTION = "Each POST puts its command on Kafka and waits for what becomes of it."
 
 
-def create(api: parts.Parts) -> fastapi.FastAPI:
-    """Return the application; its threads run between its start-up and its shutdown."""
+def create(api: parts.Parts, *, traces: trace.TracerProvider | None = None) -> fastapi.FastAPI:
+    """Return the application; its threads run between its start-up and its shutdown. Spans go to `traces`."""
     measures = metrics.Metrics()
     waiters = waiting.Waiters(look=api.reads.outcomes, hints=api.hints)
     measures.watch_waiting(waiters.__len__)
@@ -32,9 +33,14 @@ def create(api: parts.Parts) -> fastapi.FastAPI:
         with running.opened(api, waiters) as opened:
             yield {"running": opened}
 
-    app = _with_routes(
-        lifespan=lifespan, middleware=[Middleware(metrics.Measured, metrics=measures), Middleware(limits.BodyLimit)]
-    )
+    middleware = [Middleware(metrics.Measured, metrics=measures), Middleware(limits.BodyLimit)]
+    more: dict[str, Any] = {}
+    if traces is not None:
+        from allocation.entrypoints.http_api import tracing  # noqa: PLC0415 - loaded where it is wanted only
+
+        middleware.append(Middleware(tracing.GoingOn))
+        more["telemetry"] = tracing.telemetry(traces)
+    app = _with_routes(lifespan=lifespan, middleware=middleware, **more)
     app.state.metrics = measures
     problems.register(app)
     return app

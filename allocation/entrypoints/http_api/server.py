@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
+    from opentelemetry.trace import TracerProvider
+
     from allocation import config
 
 # What a call needs beyond its wait, so that none is cut off by the stop.
@@ -32,10 +34,14 @@ def serve(settings: config.Settings, stop: threading.Event) -> None:
     """Serve until `stop` is set."""
     remedy = "set ALLOCATION_HTTP_HOST and ALLOCATION_HTTP_PORT to an address that is free (port 0 finds one)"
     sock = listening.open_socket(settings.http_host, settings.http_port, who="the API", remedy=remedy)
-    with sock, composed(settings) as api:
+    with sock, _traces() as traces, composed(settings) as api:
         wait_s = settings.http_timeout_s + _STOP_MARGIN_S
-        serving.Server(application.create(api), stop, who="api", patience_s=wait_s).run([sock])
+        serving.Server(application.create(api, traces=traces), stop, who="api", patience_s=wait_s).run([sock])
     _log.info("api.stopped")
+
+
+def _traces() -> contextlib.AbstractContextManager[TracerProvider | None]:
+    return bootstrap.tracer_provider(part="api") if bootstrap.traces_are_wanted() else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Worker, relay and bridge say how they are, on a port of their own; the API does so on the port that it has."""
+"""Who hears worker, relay and bridge: health and metrics on a port of their own, traces; each, both or nobody.
+
+The API has its health on the port that it serves.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,22 @@ log = structlog.get_logger()
 
 @contextlib.contextmanager
 def observed(settings: config.Settings, *, part: str) -> Iterator[signals.Signals]:
-    """Serve the health and the metrics of a part until the block ends; yields what is to hear the part.
+    """Open what was asked for until the block ends; yields what is to hear the part.
 
-    Without a port nobody listens, and nothing is loaded for it. Raises `CannotListen`.
+    What was not asked for is not loaded either. Raises `CannotListen`, `SettingsError`.
     """
-    if not settings.health_port:
-        yield signals.SILENT
-        return
+    with contextlib.ExitStack() as opened:
+        listeners: list[signals.Signals] = []
+        if settings.health_port:
+            listeners.append(opened.enter_context(_served(settings, part=part)))
+        if bootstrap.traces_are_wanted():
+            listeners.append(opened.enter_context(bootstrap.spans(settings, part=part)))
+        yield signals.Several(*listeners) if listeners else signals.SILENT
+
+
+@contextlib.contextmanager
+def _served(settings: config.Settings, *, part: str) -> Iterator[signals.Signals]:
+    """Serve health and metrics."""
     from allocation.entrypoints.observing import readiness, server  # noqa: PLC0415 - see above
 
     remedy = "set ALLOCATION_HEALTH_PORT to a free one, different for each part on a host, or to 0 to do without"

@@ -15,6 +15,8 @@ from allocation.service_layer import envelopes, messages, ports, reading, topics
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from opentelemetry import trace
+
 PROMPT_S = 5.0
 IMPATIENT_S = 0.2
 
@@ -126,7 +128,7 @@ class FakeLog:
 class World:
     """An API and everything around it."""
 
-    def __init__(self, timeout_s: float = PROMPT_S) -> None:
+    def __init__(self, timeout_s: float = PROMPT_S, *, traces: trace.TracerProvider | None = None) -> None:
         self.reads = FakeReads()
         self.hints = FakeHints()
         self.log = FakeLog(self.reads, self.hints)
@@ -137,7 +139,8 @@ class World:
                 reads=self.reads,
                 hints=self.hints,
                 timeout_s=timeout_s,
-            )
+            ),
+            traces=traces,
         )
         self.client = testclient.TestClient(app, raise_server_exceptions=False)
 
