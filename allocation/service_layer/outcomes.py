@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from allocation.domain import values
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Handled:
     """Its effect is part of this transaction; `result` is the batch reference that an `Allocate` got."""
 
     result: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Duplicate:
     """The same message was seen before: nothing changes, nothing is announced."""
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Refused:
     """It goes to the dead letters; final for this attempt. `error_class` and `stack` help to find the place."""
 
@@ -27,7 +29,7 @@ class Refused:
     stack: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Waiting:
     """Ahead of its batch: it waits for a grace time before it is refused for this reason."""
 
@@ -36,12 +38,12 @@ class Waiting:
     error_class: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Queued:
     """It keeps its place behind a parked command of the same sku."""
 
 
-@dataclass(frozen=True, slots=True)
+@values.value
 class Poisoned:
     """It fails unexpectedly, again and again; parked until an operator releases or discards it."""
 

@@ -213,7 +213,7 @@ class MicroBatch:
         announced = self._uow.take_announced()
         if not announced:
             return
-        cause = envelopes.Cause(message=message, time=self._uow.now)
+        cause = envelopes.Cause(message, self._uow.now)
         for ordinal, event in enumerate(announced):
             sequence = self._uow.next_sequence(event.sku)
             self._uow.send(self._envelopes.event(event, cause=cause, ordinal=ordinal, sequence=sequence))
@@ -222,7 +222,7 @@ class MicroBatch:
     def _write(self, message: messages.Message, outcome: outcomes.Outcome) -> None:
         match outcome:
             case outcomes.Handled(result):
-                self._uow.record(_entry(message, "handled", result=result))
+                self._uow.record(_entry(message, "handled", result))
             case outcomes.Refused(reason, error, error_class, stack):
                 self.refusals.append(refusals.Refusal(message, reason, error))
                 if reason != "id_reused":  # the entry belongs to the message that had the id first
@@ -273,8 +273,8 @@ class MicroBatch:
 def _entry(
     message: messages.Message,
     outcome: str,
-    *,
     result: str | None = None,
+    *,
     reason: str | None = None,
     error: str | None = None,
 ) -> unit_of_work.InboxEntry:
