@@ -100,8 +100,8 @@ class Settings(pydantic_settings.BaseSettings):
     health_port: int = pydantic.Field(
         0,
         ge=0,
-        le=MAX_PORT - 2,
-        description="port of /healthz, /readyz and /metrics of worker, relay and bridge, 0: none; `run` gives them this and the next two",
+        le=MAX_PORT - 3,
+        description="port of /healthz, /readyz and /metrics of worker, relay, bridge and maintenance, 0: none; `run` gives them this and the next three",
     )
     console_host: str = pydantic.Field(
         "127.0.0.1",

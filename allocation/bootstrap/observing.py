@@ -14,6 +14,7 @@ from allocation.adapters.postgres import figures as postgres_figures
 from allocation.adapters.prometheus import hearing, looking, metrics
 from allocation.adapters.redis import connections as redis_connections
 from allocation.bootstrap import connections
+from allocation.service_layer import signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import prometheus_client
 
     from allocation import config
-    from allocation.service_layer import signals, topics
+    from allocation.service_layer import topics
     from allocation.service_layer.operations import status
 
 
@@ -46,10 +47,12 @@ class Observation:
 
 @contextlib.contextmanager
 def observation(settings: config.Settings, *, part: str) -> Iterator[Observation]:
-    """Open what observes the worker, the relay or the bridge; whichever services are up."""
+    """Open what observes the worker, the relay, the bridge or the maintenance; whichever services are up."""
     names = connections.topic_names(settings)
     registry = metrics.new_registry()
-    with connections.database(settings) as engine, contextlib.ExitStack() as more:
+    # The maintenance waits for hours, and is then in nobody's way: see `maintaining`.
+    keeps = part != "maintenance"
+    with connections.database(settings, keeps_connections=keeps) as engine, contextlib.ExitStack() as more:
         others: dict[str, Callable[[], object]] = {}
         if part in {"worker", "bridge"}:
             schemas = more.enter_context(
@@ -79,5 +82,7 @@ def _hearing(part: str, registry: prometheus_client.CollectorRegistry, names: to
             return hearing.WorkerSignals(registry)
         case "relay":
             return hearing.RelaySignals(registry, dead_letter_topic=names.dead_letter, journal_topic=names.journal)
-        case _:
+        case "bridge":
             return hearing.BridgeSignals(registry)
+        case _:
+            return signals.Standing()

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 
 from allocation import bootstrap, config
-from allocation.adapters.postgres import audit_rows, operator_work, parked_room, pruning, tables
+from allocation.adapters.postgres import audit_rows, figures, operator_work, parked_room, pruning, tables
 from allocation.domain import commands
 from allocation.service_layer import envelopes, failures, messages, ports
 from allocation.service_layer.operations import audit, maintenance, parked
@@ -120,7 +120,25 @@ def test_what_is_old_goes_and_what_is_needed_stays(world: World) -> None:
     assert "dead_letter_reason" in dict(contents.outbox[-1].headers)
     with world.database.connect() as connection:
         assert set(connection.scalars(sqlalchemy.select(tables.locks.c.name))) >= {"ref:b1", "sku:LAMP"}
-        assert set(connection.scalars(sqlalchemy.select(tables.prunings.c.name))) == {"inbox", "journal", "audit"}
+        assert set(connection.scalars(sqlalchemy.select(tables.prunings.c.name))) == {
+            "inbox", "journal", "audit", maintenance.EVERYTHING,
+        }  # fmt: skip
+
+
+def test_when_everything_was_last_gone_through_is_known(world: World) -> None:
+    look = figures.DatabaseFigures(world.database)
+    world.maintain(dry_run=True)
+    stop = threading.Event()
+    stop.set()
+    list(world.maintenance(age_s=0.0).run(stop))
+    assert look().maintained_at is None
+    world.maintain()
+    first = look().maintained_at
+    world.maintain()
+    second = look().maintained_at
+    assert first
+    assert second
+    assert second > first
 
 
 def test_a_duplicate_is_recognised_until_its_entry_is_pruned_and_the_position_holds_for_ever(world: World) -> None:

@@ -8,7 +8,7 @@ import sqlalchemy
 
 from allocation.adapters.postgres import engine as postgres
 from allocation.service_layer import messages
-from allocation.service_layer.operations import status
+from allocation.service_layer.operations import maintenance, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,8 @@ _PARKED = sqlalchemy.text("""
 SELECT state, count(*), extract(epoch FROM clock_timestamp() - min(parked_at))::float8 FROM parked GROUP BY 1
 """)
 _OWNERS = sqlalchemy.text("SELECT name, owner FROM leases WHERE expires_at > clock_timestamp() ORDER BY name")
+
+_MAINTAINED = sqlalchemy.text("SELECT before FROM prunings WHERE name = :name")
 
 _NOTHING = status.Backlog(0, None)
 
@@ -45,6 +47,7 @@ class DatabaseFigures:
                 quarantined=outbox.get(True, _NOTHING),
                 parked=_backlogs(connection.execute(_PARKED)),
                 owners={row.name: row.owner for row in connection.execute(_OWNERS)},
+                maintained_at=connection.execute(_MAINTAINED, {"name": maintenance.EVERYTHING}).scalar_one_or_none(),
             )
 
 

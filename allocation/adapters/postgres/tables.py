@@ -260,6 +260,7 @@ audit = Table(
 )
 
 # What maintenance takes out of the other tables: rows of `name` older than `before` may be missing. `verify` must know.
+# The row `everything` says when all of them were last gone through.
 prunings = Table(
     "prunings",
     metadata,

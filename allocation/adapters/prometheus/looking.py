@@ -82,6 +82,7 @@ def _waiting(database: status.DatabaseFigures) -> Iterator[core.GaugeMetricFamil
         (metrics.OUTBOX_ROWS, database.outbox.rows),
         (metrics.OUTBOX_AGE, database.outbox.oldest_age_s or 0.0),
         (metrics.QUARANTINED, database.quarantined.rows),
+        (metrics.MAINTAINED, database.maintained_at.timestamp() if database.maintained_at else 0.0),
     ):
         family = description.family()
         family.add_metric([], value)

@@ -131,6 +131,10 @@ OUTBOX_AGE = Description("allocation_outbox_oldest_age_seconds", "Age of the old
 QUARANTINED = Description("allocation_quarantined_rows", "Rows that Kafka refused, and those behind them")
 PARKED = Description("allocation_parked_commands", "Parked commands: waiting, queued, poisoned", ("state",))
 PARKED_AGE = Description("allocation_parked_oldest_age_seconds", "Age of the oldest of those", ("state",))
+MAINTAINED = Description(
+    "allocation_maintenance_last_success_timestamp_seconds",
+    "When all old rows were last taken out (Unix time), by whichever process; 0 if never",
+)
 
 # API
 CALLS = Description(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -58,6 +59,7 @@ def figures(found: operation.Status) -> Figures:
         "quarantined": database and dataclasses.asdict(database.quarantined),
         "parked": database and {state: dataclasses.asdict(backlog) for state, backlog in database.parked.items()},
         "owners": database and dict(database.owners),
+        "maintained_at": database and database.maintained_at and database.maintained_at.isoformat(timespec="seconds"),
     }
 
 
@@ -103,6 +105,8 @@ def _lines_of_database(database: operation.DatabaseFigures) -> Iterator[tuple[st
     parked = [f"{state} {_backlog(backlog)}" for state, backlog in sorted(database.parked.items())]
     yield "parked", ", ".join(parked) or "0"
     yield from database.owners.items()
+    at = database.maintained_at
+    yield "maintained", "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _lines_of_kafka(kafka: operation.KafkaFigures) -> Iterator[tuple[str, str]]:

@@ -35,7 +35,7 @@ _STAGES = (("relay", "worker", "maintenance"), ("bridge", "api"))
 _CONSOLE = "console"  # with the ways in, where a port is set for it
 
 # From the one that is set upwards.
-_HEALTH_PORTS = ("worker", "relay", "bridge")
+_HEALTH_PORTS = ("worker", "relay", "bridge", "maintenance")
 
 # How soon the death of a part is noticed.
 _POLL_INTERVAL_S = 0.1

@@ -25,6 +25,8 @@ Progress = Callable[[str, int, int], None]  # which table, how many of its pages
 
 # 4 MB: some ten milliseconds of work, and at most as many rows as one micro-batch of a backlog writes.
 CHUNK_PAGES = 512
+# What is noted, as of a table, when all of them were gone through.
+EVERYTHING = "everything"
 _MAX_REST_S = 1.0
 _COMMANDS_AT_ONCE = 100  # the largest possible ones are 100 MB then
 _NOTE = audit.Note("maintenance", "parked for longer than ALLOCATION_PARKED_RETENTION_DAYS")
@@ -89,7 +91,7 @@ class Maintenance:
     ) -> Iterator[Pruned]:
         """Go through everything once, and yield what came of each table; ends early when the event is set.
 
-        Raises `DependencyDown`; what was done by then stays done.
+        That it went through everything is noted. Raises `DependencyDown`; what was done by then stays done.
         """
         work = _Pass(self._rows, stop, dry_run=dry_run, on_progress=on_progress)
         kept = {
@@ -103,6 +105,8 @@ class Maintenance:
         yield Pruned("parked", self._discard(dry_run=dry_run), self._rows.cutoff(self._retention.parked_s))
         topic_id, begins = self._letters.begins()
         yield work.all("dead_letter_decisions", {"topic_id": topic_id, "begins": list(begins)})
+        if not dry_run and not stop.is_set():
+            self._rows.note(EVERYTHING, self._rows.cutoff(0.0))
 
     def _discard(self, *, dry_run: bool) -> int:
         """Give up what has failed for too long: it goes to the dead letters, and what stood behind it goes on."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from allocation.service_layer import messages
 
@@ -64,13 +65,17 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFigures:
-    """What the database knows; `parked` by state, `owners` by what only one may work on."""
+    """What the database knows; `parked` by state, `owners` by what only one may work on.
+
+    `maintained_at` is when all that was old was last taken out; None if it never was.
+    """
 
     next_offsets: Mapping[messages.LogPartition, int]
     outbox: Backlog
     quarantined: Backlog
     parked: Mapping[str, Backlog]
     owners: Mapping[str, str]
+    maintained_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

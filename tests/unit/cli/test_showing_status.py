@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ BUSY = operation.Status(
         quarantined=operation.Backlog(1, 60.0),
         parked={"waiting": operation.Backlog(2, 5.0), "queued": NOTHING},
         owners={"relay-0": "vm:17"},
+        maintained_at=datetime.datetime(2030, 1, 1, 12, tzinfo=datetime.UTC),
     ),
 )
 
@@ -47,6 +49,7 @@ def test_people_see_what_waits_and_who_works(capsys: pytest.CaptureFixture[str])
     assert lines["quarantined"] == "1 (the oldest for 60.0 s)"
     assert lines["parked"] == "queued 0, waiting 2 (the oldest for 5.0 s)"
     assert lines["relay-0"] == "vm:17"
+    assert lines["maintained"] == "2030-01-01 12:00:00 UTC"
     assert lines["worker"] == "vm-1 on 10.0.0.1, 18 partitions"
     assert lines["dead letters"] == "at most 40,000"
 
@@ -63,6 +66,7 @@ def test_programs_see_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert figures["partitions"] == [
         {"topic": "allocate", "partition": 0, "position": 1000, "end": 12_000, "lag": 11_000, "committed": 500}
     ]
+    assert figures["maintained_at"] == "2030-01-01T12:00:00+00:00"
     assert figures["parked"]["waiting"] == {"rows": 2, "oldest_age_s": 5.0}
     assert figures["dead_letters"] == {"count": 40_000, "is_exact": False}
 

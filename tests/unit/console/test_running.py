@@ -31,6 +31,7 @@ def test_it_asks_the_parts_of_the_same_supervisor() -> None:
         "worker": "http://127.0.0.1:7000",
         "relay": "http://127.0.0.1:7001",
         "bridge": "http://127.0.0.1:7002",
+        "maintenance": "http://127.0.0.1:7003",
         "api": "http://127.0.0.1:5005",
     }
 

@@ -151,6 +151,7 @@ def test_lags_and_backlogs_are_looked_up_at_each_scrape(registry: prometheus_cli
     assert value("allocation_outbox_rows") == 2
     assert value("allocation_outbox_oldest_age_seconds") == 1.5
     assert value("allocation_quarantined_rows") == 1
+    assert value("allocation_maintenance_last_success_timestamp_seconds") == 0
     assert value("allocation_parked_commands", {"state": "poisoned"}) == 1
     assert value("allocation_parked_oldest_age_seconds", {"state": "poisoned"}) == 7
     assert value("allocation_ready", {"check": "circuit"}) == 0

@@ -85,7 +85,8 @@ def test_a_relay_tells_of_its_shard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "port"), [("worker", "7000"), ("relay", "7001"), ("bridge", "7002"), ("api", None), ("maintenance", None)]
+    ("part", "port"),
+    [("worker", "7000"), ("relay", "7001"), ("bridge", "7002"), ("maintenance", "7003"), ("api", None)],
 )
 def test_under_one_supervisor_each_part_has_a_port_of_its_own(part: str, port: str | None) -> None:
     settings = config.load(_env_file=None, health_port=7000)
