@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import psycopg2.errors
@@ -80,6 +80,13 @@ def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     """Lend a connection whose every statement sees what is committed by then, without a transaction around it."""
     with translated_errors(), engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         yield connection
+
+
+@contextlib.contextmanager
+def cursor(engine: sqlalchemy.Engine) -> Iterator[Any]:
+    """Lend a cursor of the driver's, in a transaction that ends without a commit."""
+    with translated_errors(), engine.connect() as connection:
+        yield connection.connection.cursor()
 
 
 @contextlib.contextmanager

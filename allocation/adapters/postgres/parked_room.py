@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from allocation.adapters.postgres import engine, parked_rows
 from allocation.service_layer.operations import parked as operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import sqlalchemy
 
@@ -38,17 +37,12 @@ class PostgresParkedRoom:
 
     def head(self, queue: str, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
         """Return the oldest commands of a queue, and its first poisoned one wherever that stands."""
-        with self._cursor() as cursor:
+        with engine.cursor(self._database) as cursor:
             return parked_rows.read(cursor, _HEAD, {"queue": queue, "limit": limit})
 
     def find(self, wanted: operation.Filter, *, limit: int | None) -> Sequence[operation.Listed]:
         """Return parked commands, the oldest first; of the filter, what is empty does not matter."""
         given = {"ids": wanted.ids, "queues": wanted.queues, "states": wanted.states}
-        with self._cursor() as cursor:
+        with engine.cursor(self._database) as cursor:
             cursor.execute(_LISTED, {name: list(values) or None for name, values in given.items()} | {"limit": limit})
             return [operation.Listed(parked_rows.load(row), at, age_s) for *row, at, age_s in cursor]
-
-    @contextlib.contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        with engine.translated_errors(), self._database.connect() as connection:
-            yield connection.connection.cursor()

@@ -26,8 +26,8 @@ _NAMELESS = "SELECT id, headers, message_source, message_id FROM parked"
 
 def check_movable(database: sqlalchemy.Engine) -> None:
     """Raise `CannotReplay` while somebody works with the database, or something is still to be sent."""
-    with engine.translated_errors(), database.connect() as connection:
-        _check(connection.connection.cursor())
+    with engine.cursor(database) as cursor:
+        _check(cursor)
 
 
 def rebind(database: sqlalchemy.Engine, *, cluster_id: str, topic_ids: Mapping[str, str], note: audit.Note) -> None:

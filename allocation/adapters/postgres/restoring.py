@@ -23,8 +23,8 @@ class RestoredDatabase(rebuilding.PostgresTarget):
 
     def check_unused(self) -> None:
         """Raise `CannotReplay` while somebody else works with it."""
-        with engine.translated_errors(), self._database.connect() as connection:
-            occupancy.check_unused(connection.connection.cursor())
+        with engine.cursor(self._database) as cursor:
+            occupancy.check_unused(cursor)
 
     def journal(self) -> Mapping[int, journal_order.Row]:
         """Return the journal's rows by number."""

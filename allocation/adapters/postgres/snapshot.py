@@ -75,8 +75,7 @@ class PostgresSnapshots:
 
     @contextlib.contextmanager
     def _one_moment(self) -> Iterator[Any]:
-        with engine.translated_errors(), self._database.connect() as connection:
-            cursor = connection.connection.cursor()
+        with engine.cursor(self._database) as cursor:
             cursor.execute(_BEGIN)
             cursor.execute(_LONG)
             yield cursor

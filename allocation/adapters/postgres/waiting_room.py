@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from allocation.adapters.postgres import arrays, engine, parked_rows, positions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     import sqlalchemy
@@ -37,30 +36,30 @@ class PostgresWaitingRoom:
 
     def now(self) -> datetime:
         """Return the database's time."""
-        with self._cursor() as cursor:
+        with engine.cursor(self._database) as cursor:
             cursor.execute("SELECT now()")
             (now,) = cursor.fetchone()
             return now  # type: ignore[no-any-return]
 
     def overdue(self, at: datetime, *, limit: int) -> Sequence[unit_of_work.ParkedCommand]:
         """Return the first commands of their queues whose grace ended by then, the oldest first."""
-        with self._cursor() as cursor:
+        with engine.cursor(self._database) as cursor:
             return parked_rows.read(cursor, _OVERDUE, (at, limit))
 
     def to_release(self, *, limit: int) -> Sequence[str]:
         """Return queues whose release is not finished, the oldest first."""
-        with self._cursor() as cursor:
+        with engine.cursor(self._database) as cursor:
             cursor.execute("SELECT queue FROM releases ORDER BY begun_at, queue LIMIT %s", (limit,))
             return [queue for (queue,) in cursor]
 
     def creations(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
         """Return the first `CreateBatch` of each queue, unless a poisoned command stands before it."""
-        with self._cursor() as cursor:
+        with engine.cursor(self._database) as cursor:
             return parked_rows.read(cursor, _CREATIONS, (arrays.texts(queues),))
 
     def positions(self) -> Mapping[messages.LogPartition, unit_of_work.Position]:
         """Return all positions."""
-        with self._cursor() as cursor:
+        with engine.cursor(self._database) as cursor:
             return positions.read_all(cursor)
 
     def next_offsets(self) -> Mapping[messages.LogPartition, int]:
@@ -69,12 +68,7 @@ class PostgresWaitingRoom:
 
     def outbox_rows(self, at_most: int) -> int:
         """Count the rows that wait in the outbox, up to a number."""
-        with self._cursor() as cursor:
+        with engine.cursor(self._database) as cursor:
             cursor.execute("SELECT count(*) FROM (SELECT FROM outbox LIMIT %s) AS waiting", (at_most,))
             (count,) = cursor.fetchone()
             return int(count)
-
-    @contextlib.contextmanager
-    def _cursor(self) -> Iterator[Any]:
-        with engine.translated_errors(), self._database.connect() as connection:
-            yield connection.connection.cursor()
