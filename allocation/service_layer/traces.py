@@ -46,8 +46,12 @@ def of_command(id: messages.MessageId, traceparent: bytes | None) -> Trace:  # n
 
 def of_event(message: messages.Message, event_id: bytes) -> bytes:
     """Return the header of an event: the command's trace, and a span that follows from the event's id."""
-    trace = read(message.traceparent) or _derived(message.id)
-    return b"00-%b-%b%b-%b" % (trace.id, event_id[19:23], event_id[24:], trace.flags)
+    given = message.traceparent
+    if given and _TRACEPARENT.fullmatch(given):
+        trace, flags = given[_ID], given[_FLAGS]
+    else:
+        trace, _, flags = _derived(message.id)
+    return b"00-%b-%b%b-%b" % (trace, event_id[19:23], event_id[24:], flags)
 
 
 def _derived(id: messages.MessageId) -> Trace:  # noqa: A002 - CloudEvents' word
