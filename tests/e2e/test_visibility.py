@@ -128,7 +128,7 @@ def test_a_relay_that_stands_still_while_rows_arrive_is_named_with_their_age(wor
     try:
         began = time.monotonic()
         world.order("LAMP")
-        world.assert_named(began, "relay-0", "1 row waits in the outbox, the oldest for")
+        world.assert_named(began, "relay-0", "rows wait in the outbox, the oldest for")
     finally:
         os.kill(pid, signal.SIGCONT)
     world.assert_well_again("relay-0")

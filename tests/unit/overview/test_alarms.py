@@ -101,6 +101,13 @@ def test_a_poisoned_sku_is_named_with_its_error_and_what_waits() -> None:
     assert alarm.text == "command 17 is poisoned (KeyError: no such thing); 3 commands wait behind it"
 
 
+def test_of_a_long_error_the_first_line_is_told_and_its_class_once() -> None:
+    error = "RaiseException: a bug\nCONTEXT: in a function"
+    poisoned = figures.Poisoned(17, "sku:LAMP", error, "RaiseException", 0)
+    (alarm,) = told(builders.seen(0, work=builders.some_work(poisoned=(poisoned,))))
+    assert alarm.text == "command 17 is poisoned (RaiseException: a bug); 0 commands wait behind it"
+
+
 def test_rows_that_kafka_refused_are_an_alarm() -> None:
     (alarm,) = told(builders.seen(0, work=builders.some_work(quarantined=1)))
     assert alarm.text == "Kafka refused 1 row; see `allocation outbox`"

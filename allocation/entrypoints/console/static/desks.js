@@ -46,7 +46,7 @@ export const parked = chosenList({
   key: (one) => String(one.id),
   columns: [["id", "n"], ["queue"], ["state"], ["command"], ["reason"], ["error", "error"], ["age", "n"]],
   cells: (one) => [one.id, one.queue, el("span", { class: `tag ${one.state === "poisoned" ? "bad" : "warn"}` }, one.state),
-    el("code", {}, one.command), one.reason, one.class ? `${one.class}: ${one.error}` : one.error, `${number(one.age_s)} s`],
+    el("code", {}, one.command), one.reason, one.class && !one.error.startsWith(one.class) ? `${one.class}: ${one.error}` : one.error, `${number(one.age_s)} s`],
   actions: {
     release: (picked) => {
       const queues = [...new Set(picked.map((one) => one.queue))];

@@ -103,10 +103,17 @@ def _held_back(work: figures.Work | None) -> Iterator[Alarm]:
     if work is None:
         return
     for one in work.poisoned:
-        error = f"{one.error_class}: {one.error}" if one.error_class else one.error
-        yield Alarm(one.queue, f"command {one.id} is poisoned ({error}); {_waiting(one.behind, 'command')} behind it")
+        yield Alarm(
+            one.queue, f"command {one.id} is poisoned ({_reason(one)}); {_waiting(one.behind, 'command')} behind it"
+        )
     if work.database.quarantined.rows:
         yield Alarm("outbox", f"Kafka refused {_count(work.database.quarantined.rows, 'row')}; see `allocation outbox`")
+
+
+def _reason(one: figures.Poisoned) -> str:
+    """Return the first line of an error, which may have many, with its class."""
+    said = next(iter(one.error.splitlines()), "")
+    return said if said.startswith(one.error_class) else f"{one.error_class}: {said}"
 
 
 def _lag(lags: Sequence[status.Lag]) -> int:
