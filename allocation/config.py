@@ -118,7 +118,7 @@ class Settings(pydantic_settings.BaseSettings):
     )
     console_parts: dict[str, str] = pydantic.Field(
         default_factory=dict,
-        description='parts whose `/readyz` console and `top` ask each second, as JSON such as {"worker": "http://localhost:5006"}; `run` names its own',
+        description='parts whose `/readyz` console and `top` ask each second, and `status` once, as JSON such as {"worker": "http://localhost:5006"}; `run` names its own',
     )
     outbox_age_limit_s: float = pydantic.Field(
         30.0, gt=0, description="age of a row in the outbox from which on `/readyz` says that no relay sends it"

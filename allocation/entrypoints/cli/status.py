@@ -12,14 +12,16 @@ import typer
 from allocation.entrypoints.cli import failures, printing, starting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from rich import console, table
+    from rich import table
 
+    from allocation.entrypoints.overseeing import parts
     from allocation.service_layer.operations import status as operation
 
 Figures = dict[str, Any]
 
+_OK = "ok"  # what a check of `/readyz` says that has nothing to add
 _WIDTH = len("schema registry") + 2
 
 
@@ -30,18 +32,33 @@ def status(
     """Show what waits where, who works on it, and which part is missing.
 
     The lag of a partition counts what the database has not handled; the marker of a transaction
-    counts as one. The exit code is 1 when a part is down or does not fit the others.
+    counts as one. Parts that ALLOCATION_CONSOLE_PARTS names are asked how they are. The exit code is 1
+    when one is down, not ready, or does not fit the others.
     """
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
+    from allocation.entrypoints.overseeing import parts  # noqa: PLC0415 - likewise
 
-    with bootstrap.inspection(starting.settings()) as inspection:
+    settings = starting.settings()
+    with bootstrap.inspection(settings) as inspection:
         found = inspection.look()
+    asked = parts.look_at(settings.console_parts)
     if as_json:
-        typer.echo(json.dumps(figures(found), indent=2))
+        typer.echo(json.dumps(all_figures(found, asked), indent=2))
     else:
-        show(found)
-    if found.problems:
+        show(found, asked)
+    if found.problems or any(health.problem for health in asked.values()):
         raise typer.Exit(failures.FAILED)
+
+
+def all_figures(found: operation.Status, asked: Mapping[str, parts.Health]) -> Figures:
+    """Return the status as JSON has it, with how the parts are that were asked."""
+    wrong = {name: health.problem for name, health in asked.items() if health.problem}
+    return {
+        **figures(found),
+        "ok": not found.problems and not wrong,
+        "problems": {**found.problems, **wrong},
+        "parts": {name: dataclasses.asdict(health) for name, health in asked.items()},
+    }
 
 
 def figures(found: operation.Status) -> Figures:
@@ -63,16 +80,17 @@ def figures(found: operation.Status) -> Figures:
     }
 
 
-def show(found: operation.Status) -> None:
+def show(found: operation.Status, asked: Mapping[str, parts.Health]) -> None:
     """Print the status for people: a table of partitions, a line for all else, and what is wrong last."""
-    from rich import console  # noqa: PLC0415 - for people only
+    from rich import console, markup  # noqa: PLC0415 - for people only
 
     out = console.Console(highlight=False)
     if found.lags:
         out.print(_partitions(found))
-    for name, text in _lines(found):
+    for name, text in (*_lines(found), *_lines_of_parts(asked)):
         out.print(f"[bold]{name:<{_WIDTH}}[/bold]{text}", soft_wrap=True)
-    _show_problems(out, found)
+    for name, problem in (*found.problems.items(), *_problems_of_parts(asked)):
+        out.print(f"[bold red]{name:<{_WIDTH}}[/bold red]{markup.escape(' '.join(problem.split()))}", soft_wrap=True)
 
 
 def _partitions(found: operation.Status) -> table.Table:
@@ -116,14 +134,23 @@ def _lines_of_kafka(kafka: operation.KafkaFigures) -> Iterator[tuple[str, str]]:
     yield "dead letters", f"{letters.count:,}" if letters.is_exact else f"at most {letters.count:,}"
 
 
+def _lines_of_parts(asked: Mapping[str, parts.Health]) -> Iterator[tuple[str, str]]:
+    """Tell what is no problem, but worth knowing: above all, which partitions are held."""
+    if not asked:
+        yield "parts", "not asked how they are: ALLOCATION_CONSOLE_PARTS names none"
+    for name, health in asked.items():
+        if not health.problem:
+            told = [f"{check} {text}" for check, text in health.well.items() if text != _OK]
+            yield name, ", ".join(("ready", *told))
+
+
+def _problems_of_parts(asked: Mapping[str, parts.Health]) -> Iterator[tuple[str, str]]:
+    for name, health in asked.items():
+        if health.problem:
+            yield name, health.problem
+
+
 def _backlog(backlog: operation.Backlog) -> str:
     if backlog.oldest_age_s is None:
         return f"{backlog.rows:,}"
     return f"{backlog.rows:,} (the oldest for {backlog.oldest_age_s:,.1f} s)"
-
-
-def _show_problems(out: console.Console, found: operation.Status) -> None:
-    from rich import markup  # noqa: PLC0415
-
-    for name, problem in found.problems.items():
-        out.print(f"[bold red]{name:<{_WIDTH}}[/bold red]{markup.escape(' '.join(problem.split()))}", soft_wrap=True)

@@ -5,6 +5,7 @@ import json
 from typing import TYPE_CHECKING
 
 from allocation.entrypoints.cli import status
+from allocation.entrypoints.overseeing import parts
 from allocation.service_layer import messages
 from allocation.service_layer.operations import status as operation
 
@@ -33,9 +34,17 @@ BUSY = operation.Status(
 )
 
 
-def shown(found: operation.Status, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+WELL = parts.Health(
+    "http://vm:5006", "", {}, {"work": "ok", "partitions": "held until others have caught up: allocate/1"}
+)
+OPEN = parts.Health("http://vm:5007", "at http://vm:5007 is not ready: circuit: it is open", {"circuit": "it is open"})
+
+
+def shown(
+    found: operation.Status, capsys: pytest.CaptureFixture[str], asked: dict[str, parts.Health] | None = None
+) -> dict[str, str]:
     """Return what follows the first word or two of each line."""
-    status.show(found)
+    status.show(found, asked or {})
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     pairs = [line.partition("  ") for line in lines if "  " in line]
     return {name: text.strip() for name, _, text in pairs}
@@ -56,7 +65,24 @@ def test_people_see_what_waits_and_who_works(capsys: pytest.CaptureFixture[str])
 
 def test_people_see_each_problem_in_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(operation.Status(problems={"Kafka": "down [at\nleast here]"}), capsys)
+    assert lines.pop("parts") == "not asked how they are: ALLOCATION_CONSOLE_PARTS names none"
     assert lines == {"Kafka": "down [at least here]"}
+
+
+def test_people_see_which_partitions_are_held_and_whose_circuit_is_open(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(operation.Status(), capsys, {"worker-1": WELL, "worker-2": OPEN})
+    assert lines == {
+        "worker-1": "ready, partitions held until others have caught up: allocate/1",
+        "worker-2": "at http://vm:5007 is not ready: circuit: it is open",
+    }
+
+
+def test_programs_see_each_check_of_each_part_that_was_asked() -> None:
+    figures = json.loads(json.dumps(status.all_figures(operation.Status(), {"worker-1": WELL, "worker-2": OPEN})))
+    assert (figures["ok"], figures["problems"]) == (False, {"worker-2": OPEN.problem})
+    assert figures["parts"]["worker-2"]["problems"] == {"circuit": "it is open"}
+    assert figures["parts"]["worker-1"]["well"]["partitions"] == "held until others have caught up: allocate/1"
+    assert status.all_figures(operation.Status(), {"worker-1": WELL})["ok"]
 
 
 def test_programs_see_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,6 +134,17 @@ def test_a_part_that_is_not_ready_says_why(body: bytes, expected: str) -> None:
         assert expected in parts.ask(url)
 
 
+def test_several_parts_are_asked_at_once_and_tell_check_by_check() -> None:
+    body = b'{"ready": false, "problems": {"circuit": "open"}, "well": {"partitions": "held: allocate/1"}}'
+    with answering(503, body) as worker, answering(200, b'{"problems": {}, "well": {"shard 0": "active"}}') as relay:
+        found = parts.look_at({"worker": worker, "relay": relay})
+    assert found["worker"].problem == f"at {worker} is not ready: circuit: open"
+    assert found["worker"].problems == {"circuit": "open"}
+    assert found["worker"].well == {"partitions": "held: allocate/1"}
+    assert (found["relay"].problem, found["relay"].well) == ("", {"shard 0": "active"})
+    assert parts.look_at({}) == {}
+
+
 def test_a_part_that_is_dead_does_not_answer() -> None:
     with answering(200, b"") as url:
         pass
