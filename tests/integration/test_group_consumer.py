@@ -5,22 +5,43 @@ from typing import TYPE_CHECKING
 
 import confluent_kafka
 import pytest
+from confluent_kafka import admin
 
 from allocation.adapters.kafka import consumer, placement, topics
 from tests import kafka_logs, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
     from allocation import devstack
 
 
-def a_member(endpoints: devstack.Endpoints, topic: str, protocol: str) -> consumer.GroupConsumer:
+class OutdatedAtFirst(placement.Placement):
+    """Places as if nothing had been deleted; the second time as it is."""
+
+    _is_first = True
+
+    def of(
+        self, keys: Collection[placement.Key], committed: Mapping[placement.Key, int]
+    ) -> dict[placement.Key, placement.Place | placement.Misfit]:
+        places = super().of(keys, committed)
+        if self._is_first:
+            places = {
+                key: where._replace(offset=0) if isinstance(where, placement.Place) else where
+                for key, where in places.items()
+            }
+        self._is_first = False
+        return places
+
+
+def a_member(
+    endpoints: devstack.Endpoints, topic: str, protocol: str, *, places: type[placement.Placement] = placement.Placement
+) -> consumer.GroupConsumer:
     config = kafka_logs.a_config(endpoints)
     return consumer.GroupConsumer(
         config,
         names=[topic],
-        places=placement.Placement(topics.TopicAdmin(config), names=[topic], stored=dict),
+        places=places(topics.TopicAdmin(config), names=[topic], stored=dict),
         group=topic,
         instance_id=None,
         protocol=protocol,
@@ -45,6 +66,22 @@ def test_a_partition_that_was_paused_when_it_was_taken_away_is_read_when_it_is_b
         with contextlib.closing(a_member(endpoints, topic, protocol)) as other:
             taken_away = read_from(other, until=bool, while_polling=member)
         read_from(member, until=taken_away.issubset)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_partition_that_the_client_has_given_up_is_read_on_where_it_begins_now(
+    endpoints: devstack.Endpoints, protocol: str
+) -> None:
+    topic = kafka_logs.a_topic(endpoints, partitions=2)
+    producer = confluent_kafka.Producer({"bootstrap.servers": endpoints.kafka_bootstrap_servers})
+    for number in (0, 0, 0, 1):
+        producer.produce(topic, b"value", partition=number)
+    producer.flush()
+    client = admin.AdminClient({"bootstrap.servers": endpoints.kafka_bootstrap_servers})
+    for deleted in client.delete_records([confluent_kafka.TopicPartition(topic, 0, 2)]).values():
+        deleted.result()
+    with contextlib.closing(a_member(endpoints, topic, protocol, places=OutdatedAtFirst)) as member:
+        read_from(member, until={0, 1}.issubset)
 
 
 def read_from(

@@ -178,10 +178,7 @@ class GroupConsumer:
         self._go_on(passed)
 
     def _go_on_where_decided(self) -> None:
-        """Join the group anew once an operator has decided on what was set aside: then all is placed anew.
-
-        The client does not let go back in a partition whose topic was deleted under it.
-        """
+        """Join the group anew once an operator has decided on what was set aside."""
         try:
             decided = self._places.decided(sorted(self._assignment.aside))
         except ports.DependencyDown:  # of what is set aside only: the others must not stand still for that
@@ -190,10 +187,17 @@ class GroupConsumer:
         self._undecided_until = time.monotonic() + _DECIDED_INTERVAL_S
         if decided:
             log.info("worker.partitions_decided", at={str(key): where.offset for key, where in decided.items()})
-            for key in decided:
-                self._assignment.forget(key)
-            self._consumer.unsubscribe()
-            self._subscribe()
+            self._join_anew(decided)
+
+    def _join_anew(self, keys: Iterable[Key]) -> None:
+        """Have all placed anew; of these partitions nothing is taken before.
+
+        The client does not let go on elsewhere in a partition that it has given up, as when its topic was deleted.
+        """
+        for key in keys:
+            self._assignment.forget(key)
+        self._consumer.unsubscribe()
+        self._subscribe()
 
     def _committed(self, keys: Sequence[Key]) -> dict[Key, int]:
         asked = [confluent_kafka.TopicPartition(*key) for key in keys]
@@ -245,9 +249,14 @@ class GroupConsumer:
     def _go_on(self, keys: Iterable[Key]) -> None:
         """Fetch from where they are to go on, of those of these that flow."""
         flows = {key: flow for key in keys if (flow := self._assignment.flowing.get(key)) is not None}
-        for key, flow in flows.items():
-            self._consumer.seek(confluent_kafka.TopicPartition(*key, flow.next_offset))
-        self._resume(flows)
+        try:
+            for key, flow in flows.items():
+                self._consumer.seek(confluent_kafka.TopicPartition(*key, flow.next_offset))
+        except confluent_kafka.KafkaException as error:
+            log.warning("worker.joins_anew", error=str(error))
+            self._join_anew(flows)
+        else:
+            self._resume(flows)
 
     def _pause(self, keys: Iterable[Key]) -> None:
         self._consumer.pause([confluent_kafka.TopicPartition(*key) for key in keys])
