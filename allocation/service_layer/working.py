@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from allocation.service_layer import brakes, kill_points, messages, ports, processing, refusals, reporting, signals
+from allocation.service_layer import (
+    brakes,
+    kill_points,
+    messages,
+    ports,
+    processing,
+    reading,
+    refusals,
+    reporting,
+    signals,
+    traces,
+)
 
 if TYPE_CHECKING:
     import threading
@@ -241,7 +252,6 @@ def _whereabouts(records: Sequence[messages.Record]) -> dict[str, str]:
     if len(records) > 1:
         return ids
     headers = dict(first.headers)
-    for key, name in (("message_id", messages.CE_ID), ("traceparent", messages.TRACEPARENT)):
-        if value := headers.get(name):
-            ids[key] = value.decode(errors="replace")
-    return ids
+    sender, _, _ = reading.identity(first, headers)
+    trace = traces.of_command(sender, headers.get(messages.TRACEPARENT))
+    return ids | {"message_id": sender.id, "trace_id": trace.id.decode()}

@@ -465,10 +465,11 @@ def test_a_batch_of_one_is_told_by_its_ids_and_a_larger_one_by_its_place(
     scene: Scene, logged: list[structlog.types.EventDict]
 ) -> None:
     [alone] = [a_record(commands.CreateBatch("b1", "LAMP", 1), 0)]
-    headers = ((messages.CE_ID, b"c1"), (messages.TRACEPARENT, b"00-\xff"))
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = ((messages.CE_ID, b"c1"), (messages.TRACEPARENT, f"00-{trace}-b7ad6b7169203331-01".encode()))
     scene.consumer.arriving.append([alone._replace(headers=headers)])
     scene.consumer.arriving.append([a_record(commands.Allocate(f"o{n}", "LAMP", 1), n) for n in (1, 2)])
     scene.run()
     one, two = [line for line in logged if line["event"] == "worker.batch"]
-    assert (one["first"], one["message_id"], one["traceparent"]) == ("create_batch/0/0", "c1", "00-\ufffd")
+    assert (one["first"], one["message_id"], one["trace_id"]) == ("create_batch/0/0", "c1", trace)
     assert (two["first"], two["last"], "message_id" in two) == ("allocate/0/1", "allocate/0/2", False)

@@ -7,7 +7,8 @@
     │     └─ publish …           the bridge, or the span of whoever else consumes the event
     └─ send allocation.dead_letter, if it was refused
 
-Never raises, whatever stands in the headers of others: what is no trace is passed over.
+Never raises, whatever stands in the headers of others: what is no trace is passed over. Names no data of
+customers: neither keys nor values.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import SpanKind
 
 from allocation.adapters.opentelemetry import spans
+from allocation.domain import commands
 from allocation.service_layer import messages, reading, signals, traces
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 _TRACED = f'["{messages.TRACEPARENT}", '  # as it stands in an outbox row
 _DEAD_LETTER_TIME = "dead_letter_time"
-# What the bridge does with an event, by the name of its reader.
+# What the bridge does with an event, where its reader has a word of its own for that.
 _DOES = {"redis": "publish", "email": "mail"}
 
 _Attributes = dict[str, str | int]
@@ -51,9 +53,8 @@ class WorkerSpans(signals.Signals):
         times_ns = _until_now(duration_s)
         refused = _by_place(refusal for report in reports for refusal in report.refusals)
         for record in records:
-            refusal = refused.pop(_place(record), None)
-            attributes = self._attributes(record) | {"allocation.batch_size": len(records)}
-            self._process(record, attributes, times_ns, refusal)
+            refusal = refused.pop(_place(record), None) if refused else None
+            self._process(record, times_ns, len(records), refusal)
         for refusal in refused.values():
             self._refuse(refusal)
 
@@ -63,18 +64,17 @@ class WorkerSpans(signals.Signals):
             self._refuse(refusal)
 
     def _process(
-        self,
-        record: messages.Record,
-        attributes: _Attributes,
-        times_ns: tuple[int, int],
-        refusal: refusals.Refusal | None,
+        self, record: messages.Record, times_ns: tuple[int, int], size: int, refusal: refusals.Refusal | None
     ) -> None:
         headers = dict(record.headers)
+        given = traces.read(headers.get(messages.TRACEPARENT))
+        if given and self._spans.leave_out(given):
+            return
         identity, _, _ = reading.identity(record, headers)
-        trace = traces.of_command(identity, headers.get(messages.TRACEPARENT))
+        trace = given or traces.of_command(identity, None)
         # A command that was refused may come again: the id that others know belongs to the attempt that has events.
         own = 0 if refusal else spans.of_handling(trace, identity.id.encode())
-        attributes["messaging.message.id"] = identity.id
+        attributes = self._attributes(record) | {"messaging.message.id": identity.id, "allocation.batch_size": size}
         self._add(
             f"process {record.topic}", SpanKind.CONSUMER, spans.below(trace, own=own), times_ns, attributes, refusal
         )
@@ -127,19 +127,19 @@ class RelaySpans(signals.Signals):
 
     def _relayed(self, topic: str, headers: Mapping[str, str | None], times_ns: tuple[int, int], size: int) -> None:
         trace = traces.read(_bytes(headers.get(messages.TRACEPARENT)))
-        if trace is None:
+        if trace is None or self._spans.leave_out(trace):
             return
         # An event that is announced again is not the one that is named in its headers.
         is_event = topic in self._event_topics and messages.RESENT not in headers
         place = _of_event(trace, headers) if is_event else spans.below(trace)
-        attributes: _Attributes = {"messaging.message.id": headers.get(messages.CE_ID) or ""}
-        since = headers.get(messages.CE_TIME) if is_event else headers.get(_DEAD_LETTER_TIME)
-        if since:
-            wait_ns = (min(_ns(since), times_ns[0]), times_ns[0])
-            where: _Attributes = {"messaging.destination.name": topic}
-            self._spans.add("outbox wait", SpanKind.INTERNAL, place._replace(own=0), wait_ns, attributes | where)
-        attributes |= _of_kafka("send", topic) | {"allocation.batch_size": size}
-        self._spans.add(f"send {topic}", SpanKind.PRODUCER, place, times_ns, attributes)
+        own = _message_id(_bytes(headers.get(messages.CE_ID)))
+        attributes = _of_kafka("send", topic) | own | {"allocation.batch_size": size}
+        is_kept = self._spans.add(f"send {topic}", SpanKind.PRODUCER, place, times_ns, attributes)
+        since_ns = _ns(headers.get(messages.CE_TIME if is_event else _DEAD_LETTER_TIME)) if is_kept else None
+        if since_ns is not None:
+            waited_ns = (min(since_ns, times_ns[0]), times_ns[0])  # clocks differ
+            own["messaging.destination.name"] = topic
+            self._spans.add("outbox wait", SpanKind.INTERNAL, place._replace(own=0), waited_ns, own)
 
 
 class BridgeSpans(signals.Signals):
@@ -155,20 +155,21 @@ class BridgeSpans(signals.Signals):
             headers = dict(message.headers)
             trace = traces.read(headers.get(messages.TRACEPARENT))
             if trace is not None:  # a dead letter has none
-                began_ns = _ns((headers[messages.CE_TIME] or b"").decode())
+                began_ns = _ns((headers.get(messages.CE_TIME) or b"").decode())
+                times_ns = (now_ns if began_ns is None else began_ns, now_ns)
                 place = spans.root(trace, int(trace.span, 16))
-                attributes = _of_kafka("send", message.topic) | _message_id(headers)
-                self._spans.add(f"send {message.topic}", SpanKind.PRODUCER, place, (began_ns, now_ns), attributes)
+                attributes = _of_kafka("send", message.topic) | _message_id(headers.get(messages.CE_ID))
+                self._spans.add(f"send {message.topic}", SpanKind.PRODUCER, place, times_ns, attributes)
 
     def passed_on(self, reader: str, events: Sequence[messages.Record], duration_s: float) -> None:
         """Add a span below the one in which each event was sent."""
         times_ns = _until_now(duration_s)
-        does = _DOES[reader]
+        does = _DOES.get(reader, "send")
         for event in events:
             headers = dict(event.headers)
             trace = traces.read(headers.get(messages.TRACEPARENT))
-            if trace is not None:
-                attributes = _of(reader, does, event.topic) | _message_id(headers)
+            if trace is not None and not self._spans.leave_out(trace):
+                attributes = _of(reader, does, event.topic) | _message_id(headers.get(messages.CE_ID))
                 attributes["messaging.destination.partition.id"] = str(event.partition)
                 attributes["messaging.kafka.offset"] = event.offset
                 name = f"{does} {event.topic}"
@@ -194,9 +195,8 @@ def _of_kafka(operation: str, topic: str) -> _Attributes:
     return _of("kafka", operation, topic)
 
 
-def _message_id(headers: Mapping[str, bytes | None]) -> _Attributes:
-    own = headers.get(messages.CE_ID)
-    return {"messaging.message.id": own.decode(errors="replace")} if own else {}
+def _message_id(own: bytes | None) -> _Attributes:
+    return {"messaging.message.id": own[: commands.MAX_ID_BYTES].decode(errors="replace")} if own else {}
 
 
 def _by_place(refused: Iterable[refusals.Refusal]) -> dict[tuple[str, int, int], refusals.Refusal]:
@@ -212,9 +212,12 @@ def _until_now(duration_s: float) -> tuple[int, int]:
     return now - int(duration_s * _NS), now
 
 
-def _ns(text: str) -> int:
-    """Return a time of ours as Unix time."""
-    return int(datetime.fromisoformat(text).timestamp() * _NS)
+def _ns(text: str | None) -> int | None:
+    """Return a time as Unix time; None if it is none, for a sender may have given it."""
+    try:
+        return max(int(datetime.fromisoformat(text or "").timestamp() * _NS), 0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _bytes(text: str | None) -> bytes | None:

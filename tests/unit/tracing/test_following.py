@@ -215,6 +215,13 @@ def test_a_trace_that_begins_with_a_message_from_redis_begins_with_its_span(worl
     assert world.names == ["send allocate", "process allocate"]
 
 
+@pytest.mark.parametrize("time", [b"", b"soon", b"0001-01-01T00:00:00", b"\xff"])
+def test_a_time_that_is_none_hurts_nobody(world: World, time: bytes) -> None:
+    headers = (*a_command().headers, ("dead_letter_time", time))
+    world.relay.relayed([a_row(messages.OutboxMessage("allocate", b"", b"", headers))], 0.1)
+    assert "send allocate" in world.names
+
+
 def test_what_its_sender_does_not_sample_is_nowhere(world: World) -> None:
     command = a_command(flags="00")
     event = an_event(command)
@@ -222,6 +229,14 @@ def test_what_its_sender_does_not_sample_is_nowhere(world: World) -> None:
     world.relay.relayed([a_row(event), a_row(a_dead_letter(command))], 0.1)
     world.bridge.passed_on("email", [builders.a_record(topic=event.topic, headers=event.headers)], 0.1)
     assert world.names == []
+
+
+def test_who_keeps_everything_keeps_that_too() -> None:
+    world = World(sampling.ALWAYS_ON)
+    command = a_command(flags="00")
+    world.worker.handled([command], [], 0.1)
+    world.relay.relayed([a_row(an_event(command))], 0.1)
+    assert world.names == ["process allocate", "send line_allocated", "outbox wait"]
 
 
 @pytest.mark.parametrize(("ratio", "spans_kept"), [(0.0, {0}), (0.5, {0, 4}), (1.0, {4})])
@@ -237,7 +252,7 @@ def test_by_ratio_a_trace_is_kept_by_all_parts_or_by_none(ratio: float, spans_ke
 
 @pytest.mark.parametrize("value", [None, b"", b"00-x", b"\xff", b"00-" + b"0" * 32 + b"-" + b"1" * 16 + b"-01"])
 def test_what_is_no_trace_hurts_nobody(world: World, value: bytes | None) -> None:
-    headers = ((messages.CE_ID, b"\xff"), (messages.CE_TIME, None), (messages.TRACEPARENT, value))
+    headers = ((messages.CE_ID, b"\xff"), ("dead_letter_time", b"1"), (messages.TRACEPARENT, value))
     strange = builders.a_record(topic="allocate", headers=headers)
     world.worker.handled([strange], [a_report_of(a_refusal(strange))], 0.1)
     world.relay.relayed([a_row(messages.OutboxMessage("allocation.dead_letter", b"", b"", headers))], 0.1)
