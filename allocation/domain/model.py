@@ -8,6 +8,7 @@ same result on any machine.
 
 from __future__ import annotations
 
+import operator
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Preference = tuple[bool, date, str]
+
+_preference = operator.attrgetter("preference")
 
 
 class OrderLine(NamedTuple):
@@ -33,17 +36,29 @@ class OrderLine(NamedTuple):
 class Batch:
     """Stock bought together: `qty` pieces of `sku`, arriving on `eta` (None: in the warehouse).
 
+    The smaller its `preference`, the sooner it is used: the warehouse, then the earliest ETA, then by reference.
+
     The running total is kept apart from the lines, so that a batch with a million lines can be
     loaded with only those that the commands at hand concern. The lines known stand in the order in
     which they were allocated.
     """
 
-    __slots__ = ("_allocated_quantity", "_lines", "_purchased_quantity", "created_quantity", "eta", "reference", "sku")
+    __slots__ = (
+        "_allocated_quantity",
+        "_lines",
+        "_purchased_quantity",
+        "created_quantity",
+        "eta",
+        "preference",
+        "reference",
+        "sku",
+    )
 
     def __init__(self, ref: str, sku: str, qty: int, eta: date | None = None) -> None:
         self.reference = ref
         self.sku = sku
         self.eta = eta
+        self.preference: Preference = (eta is not None, eta or date.min, ref)
         self.created_quantity = qty
         self._purchased_quantity = qty
         self._allocated_quantity = 0
@@ -79,11 +94,6 @@ class Batch:
 
     def __contains__(self, line: OrderLine) -> bool:
         return line in self._lines
-
-    @property
-    def preference(self) -> Preference:
-        """The smaller, the sooner it is used: the warehouse, then the earliest ETA, then by reference."""
-        return (self.eta is not None, self.eta or date.min, self.reference)
 
     @property
     def lines(self) -> tuple[OrderLine, ...]:
@@ -207,6 +217,3 @@ class Product:
         self.events.append(events.Deallocated(line.orderid, line.sku, line.qty, batch.reference))
         return line
 
-
-def _preference(batch: Batch) -> Preference:
-    return batch.preference

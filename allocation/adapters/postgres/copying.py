@@ -9,6 +9,7 @@ Source: PostgreSQL manual, COPY, "Text Format".
 from __future__ import annotations
 
 import io
+import itertools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,10 +53,16 @@ def _chunks(columns: Sequence[Sequence[object]]) -> Iterator[bytes]:
 
 def _size(column: Sequence[Any]) -> int:
     """Return roughly how long a column's text will be, where that can be much."""
-    return sum(map(len, filter(None, column))) if {str, bytes} & set(map(type, column)) else 0
+    try:
+        return sum(map(len, column))
+    except TypeError:  # numbers, times, or a None among the others
+        return sum(map(len, filter(None, column))) if {str, bytes} & set(map(type, column)) else 0
 
 
 def _texts(column: Sequence[Any]) -> Iterable[str]:
+    first = column[0]
+    if len(column) > 1 and column.count(first) == len(column):  # many columns have one value for a whole micro-batch
+        return itertools.repeat(next(iter(_texts([first]))), len(column))
     kinds = set(map(type, column))
     if kinds == {str}:
         return _escaped(column)
@@ -67,7 +74,8 @@ def _texts(column: Sequence[Any]) -> Iterable[str]:
 
 
 def _texts_and_nulls(column: Sequence[Any]) -> Iterable[str]:
-    texts = iter(_texts([value for value in column if value is not None]))
+    others = [value for value in column if value is not None]
+    texts = iter(_texts(others) if others else ())
     return [_NULL if value is None else next(texts) for value in column]
 
 

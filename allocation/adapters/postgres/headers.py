@@ -26,21 +26,20 @@ def dump(headers: messages.Headers) -> str:
 def dump_all(many: Sequence[messages.Headers]) -> Sequence[str]:
     """Return the same as `dump` does for each; an eighth of its time where nothing needs escaping."""
     try:
-        texts = [_filled(headers) for headers in many]
+        lines = b"\n".join([_filled(headers) for headers in many])
     except (TypeError, ValueError):  # a value is None, or a name is no plain one
         return list(map(dump, many))
-    everything = "".join(texts)
-    quotes = _QUOTES_PER_HEADER * sum(map(len, many))
-    if everything.encode().translate(None, _PLAIN) or everything.count('"') != quotes:
-        return list(map(dump, many))
-    return texts
+    is_plain = lines.translate(None, _PLAIN) == b"\n" * (len(many) - 1)
+    if is_plain and lines.count(b'"') == _QUOTES_PER_HEADER * sum(map(len, many)):
+        return lines.decode().splitlines()
+    return list(map(dump, many))
 
 
-def _filled(headers: messages.Headers) -> str:
+def _filled(headers: messages.Headers) -> bytes:
     if not headers:
-        return "[]"
+        return b"[]"
     names, values = zip(*headers, strict=True)
-    return (_template(names) % values).decode("latin-1")
+    return _template(names) % values
 
 
 @functools.lru_cache(maxsize=100)  # our own kinds of messages are a handful; dead letters have the headers of others

@@ -35,33 +35,30 @@ class Inbox:
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
-        self._entries: dict[messages.MessageId, unit_of_work.InboxEntry] = {}
-        self._stored: set[messages.MessageId] = set()
-        self._written: dict[messages.MessageId, None] = {}
+        self._stored: dict[messages.MessageId, unit_of_work.InboxEntry] = {}
+        self._written: dict[messages.MessageId, unit_of_work.InboxEntry] = {}
 
     def load(self, ids: Sequence[messages.MessageId]) -> None:
         """Read the entries of these identities, in one statement."""
         self._cursor.execute(_READ, (arrays.texts([one.id for one in ids]),))
         for id_, source, attempt, digest, *rest in self._cursor:
             entry = unit_of_work.InboxEntry(messages.MessageId(source, id_), attempt, bytes(digest), *rest)
-            self._entries[entry.id] = entry
-            self._stored.add(entry.id)
+            self._stored[entry.id] = entry
 
     def get(self, id: messages.MessageId) -> unit_of_work.InboxEntry | None:  # noqa: A002 - CloudEvents' word
         """Return the entry, as written last."""
-        return self._entries.get(id)
+        return self._written.get(id) or self._stored.get(id)
 
     def record(self, entry: unit_of_work.InboxEntry) -> None:
         """Set the entry of its identity."""
-        self._entries[entry.id] = entry
-        self._written[entry.id] = None
+        self._written[entry.id] = entry
 
     def flush(self) -> None:
         """Write what was recorded; a new identity that another transaction has written too fails as `Retryable`."""
-        new = [self._entries[id_] for id_ in self._written if id_ not in self._stored]
+        new = [entry for id_, entry in self._written.items() if id_ not in self._stored]
         if new:
             copying.copy_columns(self._cursor, "inbox", _COLUMNS, _columns(new))
-        known = [self._entries[id_] for id_ in self._written if id_ in self._stored]
+        known = [entry for id_, entry in self._written.items() if id_ in self._stored]
         if known:
             self._cursor.execute(_REPLACE, list(map(list, _columns(known))))
             if self._cursor.rowcount != len(known):
