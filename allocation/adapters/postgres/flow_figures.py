@@ -70,4 +70,4 @@ class FlowFigures:
         """Return all stock together; reads every batch and product."""
         with postgres.reading(self._database) as connection:
             *rest, events, unsent = map(int, connection.execute(_STOCK, {"events": self._events}).one())
-        return figures.Stock(*rest, events=events, announced=events - unsent)
+        return figures.Stock(*rest, events, events - unsent)
