@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 _SIZE: sync_api.ViewportSize = {"width": 1120, "height": 620}
-_TALL: sync_api.ViewportSize = {"width": 1120, "height": 710}  # all of the flow
+_TALL: sync_api.ViewportSize = {"width": 1120, "height": 630}  # all of the flow
 _FLOW_S = 122.0  # until the charts are full
 _LINES = 10_000
 _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")

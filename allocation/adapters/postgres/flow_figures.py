@@ -69,5 +69,6 @@ class FlowFigures:
     def stock(self) -> figures.Stock:
         """Return all stock together; reads every batch and product."""
         with postgres.reading(self._database) as connection:
-            *rest, events, unsent = map(int, connection.execute(_STOCK, {"events": self._events}).one())
-        return figures.Stock(*rest, events, events - unsent)
+            found = connection.execute(_STOCK, {"events": self._events}).one()
+        skus, batches, purchased, allocated, lines, events, unsent = map(int, found)
+        return figures.Stock(skus, batches, purchased, allocated, lines, events, announced=events - unsent)
