@@ -96,7 +96,8 @@ WITH shard AS (
 ), waiting AS (
     SELECT count(*) AS rows FROM outbox JOIN shard USING (shard)
 ), switched AS (
-    UPDATE relay_shards AS s SET delivery = %s FROM shard, waiting WHERE s.shard = shard.shard AND waiting.rows = 0
+    UPDATE relay_shards AS s SET delivery = %s, repeated_until = now() FROM shard, waiting
+    WHERE s.shard = shard.shard AND waiting.rows = 0
 )
 SELECT (SELECT count(*) FROM shard), (SELECT rows FROM waiting)
 """

@@ -33,6 +33,9 @@ _PARKED = 'SELECT topic, partition, "offset", state FROM parked'
 _OUTBOX = "SELECT id, topic, key, value, headers, quarantined IS NOT NULL FROM outbox ORDER BY id"
 _JOURNAL = "SELECT number, entries, handled_at FROM journal ORDER BY number"
 _PRUNED = "SELECT name, before FROM prunings"
+_REPEATS_UNTIL = """
+SELECT max(CASE delivery WHEN 'at_least_once' THEN now() + interval '1 day' ELSE repeated_until END) FROM relay_shards
+"""
 _JOURNAL_NUMBERS = "SELECT number FROM journal"
 _COUNTERS = "SELECT sku, event_sequence FROM products"
 
@@ -62,6 +65,7 @@ class PostgresSnapshots:
                     for number, entries, at in _rows(cursor, _JOURNAL)
                 ],
                 pruned=dict(_rows(cursor, _PRUNED)),
+                repeats_until=next(_rows(cursor, _REPEATS_UNTIL))[0],
             )
 
     def later(self) -> snapshot.Later:

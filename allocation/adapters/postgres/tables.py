@@ -207,7 +207,7 @@ outbox = Table(
 # `checkpointed` is set once the shard's first checkpoint is in Kafka; from then on a missing one stops the relay.
 # `passes` counts those whose rows are deleted. Kafka's last checkpoint is of this pass or of the next one, or else
 # the database or the topic is older than the other. `delivery` is how rows are sent: without transactions there are no
-# checkpoints, and passes are counted on past the last one.
+# checkpoints, passes are counted on past the last one, and events may be repeated: `repeated_until` keeps until when.
 relay_shards = Table(
     "relay_shards",
     metadata,
@@ -215,6 +215,7 @@ relay_shards = Table(
     Column("checkpointed", Boolean, nullable=False, server_default=text("false")),
     Column("passes", BigInteger, nullable=False, server_default=text("0")),
     Column("delivery", Text, nullable=False, server_default=text("'exactly_once'")),
+    Column("repeated_until", DateTime(timezone=True)),
     postgresql_with={"fillfactor": 20},  # a handful of rows, each updated by every pass
 )
 

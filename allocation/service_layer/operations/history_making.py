@@ -39,13 +39,15 @@ class HistoryMaker:
         if not skus:
             return history.History(subject=subject, everything=())
         found = self._sources.read(skus)
-        events, notes = [], list(found.notes)
+        events: dict[str, tuple[published.Event, datetime]] = {}  # by id: at_least_once may have repeated one
+        notes = list(found.notes)
         for record in found.events:
             try:
-                events.append(self._read(record))
+                event, time = self._read(record)
+                events.setdefault(event.id, (event, time))
             except (published.Unusable, ValueError) as error:
                 notes.append(f"{record.topic}/{record.partition}/{record.offset} is no event of this service: {error}")
-        return history.History(subject=subject, everything=_Steps(found, skus).all(events), notes=notes)
+        return history.History(subject=subject, everything=_Steps(found, skus).all([*events.values()]), notes=notes)
 
     def _read(self, record: messages.Record) -> tuple[published.Event, datetime]:
         headers = dict(record.headers)

@@ -47,6 +47,7 @@ class World:
         self.outbox: list[snapshot.OutboxRow] = []
         self.journal: list[snapshot.JournalRow] = []
         self.pruned: dict[str, datetime] = {}
+        self.repeats_until: datetime | None = None
         self.time = TIME
         self.relays = True
         self.frozen: snapshot.Snapshot | None = None
@@ -225,6 +226,7 @@ class World:
             outbox=list(self.outbox),
             journal=list(self.journal),
             pruned=dict(self.pruned),
+            repeats_until=self.repeats_until,
         )
 
     def _place(self, cause: messages.Message, ordinal: int, line: snapshot.Line, to: str | None) -> None:

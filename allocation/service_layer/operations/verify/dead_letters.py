@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from allocation.service_layer import messages
+    from allocation.service_layer.operations.verify import repeats
 
 _PREFIX = "dead_letter_"
 
@@ -30,8 +31,9 @@ class DeadLetter(NamedTuple):
 class DeadLetters:
     """Collects; first all of the topic, then those of the outbox."""
 
-    def __init__(self, *, topics: Collection[str], findings: Findings) -> None:
+    def __init__(self, *, topics: Collection[str], repeats: repeats.Repeats, findings: Findings) -> None:
         self._topics = topics
+        self._repeats = repeats
         self._findings = findings
         self._letters: dict[snapshot.Coordinates, DeadLetter] = {}
         self.from_elsewhere = 0
@@ -44,8 +46,11 @@ class DeadLetters:
             return
         at, letter = found
         known = self._letters.setdefault(at, letter)
-        if known is not letter:
+        if known is not letter and not self._is_repeat(known, letter, record):
             self._findings.add(Check.DEAD_LETTERS, at, f"is a dead letter twice: at {known.place} and at {place}")
+
+    def _is_repeat(self, known: DeadLetter, letter: DeadLetter, record: messages.Record) -> bool:
+        return letter._replace(place=known.place) == known and self._repeats.allow(record)
 
     def add_unsent(self, row: snapshot.OutboxRow) -> None:
         """Take the next row of the outbox; one that is on the topic too was sent after the snapshot."""

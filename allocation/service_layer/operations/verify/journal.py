@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from allocation.service_layer import messages
+    from allocation.service_layer.operations.verify import repeats
 
 ENDS_OF_WAITING = frozenset({"released", "expired", "discarded"})
 
@@ -89,10 +90,16 @@ class JournalTopic:
     """
 
     def __init__(
-        self, rows: Iterable[snapshot.JournalRow], *, pruned_before: datetime | None, findings: Findings
+        self,
+        rows: Iterable[snapshot.JournalRow],
+        *,
+        pruned_before: datetime | None,
+        repeats: repeats.Repeats,
+        findings: Findings,
     ) -> None:
         self._rows = {row.number: [list(entry) for entry in row.entries] for row in rows}
         self._pruned_before = pruned_before
+        self._repeats = repeats
         self.pruned: list[snapshot.JournalRow] = []
         self._findings = findings
         self._places: dict[int, str] = {}
@@ -103,7 +110,7 @@ class JournalTopic:
         place = f"{record.topic}/{record.partition}/{record.offset}"
         number = self._compare(record.value, place)
         known = number is not None and self._places.setdefault(number, place)
-        if known and known != place:
+        if known and known != place and not self._repeats.allow(record):
             self._findings.add(Check.JOURNAL, place, f"row {number} of the journal is there twice: also at {known}")
 
     def add_unsent(self, row: snapshot.OutboxRow) -> None:

@@ -1,8 +1,8 @@
 """The events that were announced: what is on the topics, and what the outbox still holds.
 
 An event in both counts once, since the relay may have sent it after the snapshot was taken; one that
-is twice on its topic is a finding. What is newer than the snapshot is left out, sku by sku, by the
-number that the snapshot had counted to.
+is twice on its topic is a finding, unless at_least_once may have repeated it. What is newer than the
+snapshot is left out, sku by sku, by the number that the snapshot had counted to.
 """
 
 from __future__ import annotations
@@ -17,15 +17,23 @@ from allocation.service_layer.operations.verify.findings import Check, Findings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from allocation.service_layer.operations.verify import snapshot
+    from allocation.service_layer.operations.verify import repeats, snapshot
 
 
 class Published:
     """Collects events; first all of the topics, then those of the outbox."""
 
-    def __init__(self, *, database: snapshot.Snapshot, reader: events.EventReader, findings: Findings) -> None:
+    def __init__(
+        self,
+        *,
+        database: snapshot.Snapshot,
+        reader: events.EventReader,
+        repeats: repeats.Repeats,
+        findings: Findings,
+    ) -> None:
         self._counters = {sku: product.event_sequence for sku, product in database.products.items()}
         self._reader = reader
+        self._repeats = repeats
         self._findings = findings
         self._places: dict[str, str] = {}  # by id
         self._last: dict[tuple[str, int, str], int] = {}  # sequence by topic, partition and sku
@@ -43,7 +51,7 @@ class Published:
             return
         place = f"{record.topic}/{record.partition}/{record.offset}"
         event = self._read(record.topic, record.key, record.value, headers, place)
-        if event is not None and self._is_first(event):
+        if event is not None and self._is_first(event, record):
             self._check_order(event, record.topic, record.partition)
             self._keep(event)
 
@@ -79,10 +87,12 @@ class Published:
             self._findings.add(Check.EVENTS, place, f"is no event of this service: {why}")
             return None
 
-    def _is_first(self, event: events.Event) -> bool:
+    def _is_first(self, event: events.Event, record: messages.Record | None = None) -> bool:
         known = self._places.setdefault(event.id, event.place)
         if known == event.place:
             return True
+        if record is not None and self._repeats.allow(record):
+            return False
         text = f"event {event.sequence} of {event.line.sku} is there twice: id {event.id} is also at {known}"
         self._findings.add(Check.EVENTS, event.place, text)
         return False

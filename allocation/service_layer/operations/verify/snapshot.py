@@ -94,7 +94,8 @@ class JournalRow(NamedTuple):
 class Snapshot:
     """Everything as of one moment; `positions` are next offsets by log, with the topic's name.
 
-    `pruned` says of a table that its rows may be missing that are older.
+    `pruned` says of a table that its rows may be missing that are older. Until `repeats_until`, if ever, events were
+    delivered at least once.
     """
 
     positions: Mapping[messages.LogPartition, tuple[str, int]]
@@ -106,6 +107,7 @@ class Snapshot:
     outbox: Sequence[OutboxRow]
     journal: Sequence[JournalRow]
     pruned: Mapping[str, datetime]
+    repeats_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from allocation.service_layer.operations.verify import (
     journal,
     lines,
     published,
+    repeats,
     sources,
     stock,
 )
@@ -75,9 +76,10 @@ class Verification:
         found = findings.Findings(keep)
         log.check_ends(found)
         positions = log.check_positions(database.positions, found)
-        announced = self._read_events(log, database, found)
-        letters = self._read_dead_letters(log, database, found)
-        journal_topic = self._read_journal(log, database, found)
+        repeated = repeats.Repeats(until=database.repeats_until)
+        announced = self._read_events(log, database, repeated, found)
+        letters = self._read_dead_letters(log, database, repeated, found)
+        journal_topic = self._read_journal(log, database, repeated, found)
         later = self._database.later()
         announced.finish(later.event_sequences)
         journal_topic.finish(later.journal_numbers)
@@ -85,17 +87,21 @@ class Verification:
         handled = self._read_commands(log, database, positions, journal_rows, letters, found)
         letters.finish(database.positions, later.positions)
         _compare(database, announced.by_sku, handled, found)
-        return _report(found, database, announced, letters)
+        return _report(found, database, announced, letters, repeated)
 
     def _topics_read(self) -> tuple[str, ...]:
         names = self._topics
         return (*names.commands.values(), *names.events.values(), names.dead_letter, names.journal)
 
     def _read_events(
-        self, log: sources.Sources, database: snapshot.Snapshot, found: findings.Findings
+        self,
+        log: sources.Sources,
+        database: snapshot.Snapshot,
+        repeated: repeats.Repeats,
+        found: findings.Findings,
     ) -> published.Published:
         names = tuple(self._topics.events.values())
-        announced = published.Published(database=database, reader=self._events, findings=found)
+        announced = published.Published(database=database, reader=self._events, repeats=repeated, findings=found)
         for record in log.read("events", names):
             announced.add(record)
         for row in _unsent(database, names):
@@ -103,10 +109,14 @@ class Verification:
         return announced
 
     def _read_dead_letters(
-        self, log: sources.Sources, database: snapshot.Snapshot, found: findings.Findings
+        self,
+        log: sources.Sources,
+        database: snapshot.Snapshot,
+        repeated: repeats.Repeats,
+        found: findings.Findings,
     ) -> dead_letters.DeadLetters:
         names = (self._topics.dead_letter,)
-        letters = dead_letters.DeadLetters(topics=self._topics.commands.values(), findings=found)
+        letters = dead_letters.DeadLetters(topics=self._topics.commands.values(), repeats=repeated, findings=found)
         for record in log.read("dead letters", names):
             letters.add(record)
         for row in _unsent(database, names):
@@ -114,11 +124,15 @@ class Verification:
         return letters
 
     def _read_journal(
-        self, log: sources.Sources, database: snapshot.Snapshot, found: findings.Findings
+        self,
+        log: sources.Sources,
+        database: snapshot.Snapshot,
+        repeated: repeats.Repeats,
+        found: findings.Findings,
     ) -> journal.JournalTopic:
         names = (self._topics.journal,)
         journal_topic = journal.JournalTopic(
-            database.journal, pruned_before=database.pruned.get("journal"), findings=found
+            database.journal, pruned_before=database.pruned.get("journal"), repeats=repeated, findings=found
         )
         for record in log.read("journal", names):
             journal_topic.add(record)
@@ -171,10 +185,12 @@ def _report(
     database: snapshot.Snapshot,
     announced: published.Published,
     letters: dead_letters.DeadLetters,
+    repeated: repeats.Repeats,
 ) -> Report:
     said = {
         "events published after the database was read, left out": announced.newer,
         "events announced a second time on request, left out": announced.resent,
+        "messages that are on their topics again, sent while delivery was at_least_once": repeated.count,
         "dead letters of messages that did not come from these topics, left out": letters.from_elsewhere,
         "messages in the outbox, not sent yet": len(database.outbox),
         "messages in the outbox that Kafka refused, and those of their skus behind them": sum(

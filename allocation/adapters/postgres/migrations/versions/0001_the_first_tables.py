@@ -213,6 +213,7 @@ def upgrade() -> None:
         sa.Column("checkpointed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("passes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("delivery", sa.Text(), server_default=sa.text("'exactly_once'"), nullable=False),
+        sa.Column("repeated_until", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("shard", name=op.f("relay_shards_pkey")),
         postgresql_with={"fillfactor": 20},
     )
