@@ -1,4 +1,4 @@
-"""Who hears worker, relay and bridge: health and metrics on a port of their own, traces; each, both or nobody.
+"""Who hears a part: health and metrics on a port of its own, traces; each of the two, both, or nobody.
 
 The API has its health on the port that it serves.
 """
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_HAVE_MESSAGES = frozenset({"worker", "relay", "bridge"})  # traces are of messages
+
 
 @contextlib.contextmanager
 def observed(settings: config.Settings, *, part: str) -> Iterator[signals.Signals]:
@@ -34,7 +36,7 @@ def observed(settings: config.Settings, *, part: str) -> Iterator[signals.Signal
         listeners: list[signals.Signals] = []
         if settings.health_port:
             listeners.append(opened.enter_context(_served(settings, part=part)))
-        if bootstrap.traces_are_wanted():
+        if part in _HAVE_MESSAGES and bootstrap.traces_are_wanted():
             listeners.append(opened.enter_context(bootstrap.spans(settings, part=part)))
         yield signals.Several(*listeners) if listeners else signals.SILENT
 

@@ -94,6 +94,12 @@ def test_without_that_nobody_hears_and_nothing_is_loaded() -> None:
     assert said.stdout.strip() == "[]"
 
 
+def test_who_has_no_messages_has_no_traces(collector: collectors.Collector) -> None:
+    with parts.observed(config.load(), part="maintenance") as hearing:
+        assert hearing is signals.SILENT
+    assert collector.spans == []
+
+
 def test_what_is_in_hand_at_the_end_is_sent_under_the_name_of_the_part(collector: collectors.Collector) -> None:
     handle_one()
     assert [(span.name, span.service) for span in collector.spans] == [("process allocate", "allocation-worker")]
