@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from allocation import config
 from allocation.entrypoints.cli import supervising
-from allocation.service_layer import ports, signals
+from allocation.service_layer import messages, ports, signals
 from allocation.service_layer.bridging import inbound, outbound, perseverance, tenure
 from tests import waiting
 from tests.fakes import bridging as fakes
 from tests.unit import bridging_builders as build
 from tests.unit import test_relaying_duty as relay_story
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +87,29 @@ def test_a_relay_tells_of_its_shard() -> None:
     story = relay_story.Story(failures=[ports.DependencyDown("no answer")], signals=Heard())
     story.run()
     assert said == [("shard 0", "paused: no answer", "paused"), ("shard 0", None, "active")]
+
+
+def test_whoever_hears_is_told_which_events_were_taken_and_of_no_others(standing: signals.Standing) -> None:
+    told: list[messages.Record] = []
+
+    class Heard(signals.Signals):
+        def passed_on(self, reader: str, events: Sequence[messages.Record], duration_s: float) -> None:
+            assert (reader, duration_s > 0) == ("redis", True)
+            told.extend(events)
+
+    topic, sink, positions = fakes.FakeTopic(), fakes.FakeSink(), fakes.FakePositions()
+    positions.reset(reader="redis", topic_id=topic.topic_id, next_offsets={0: 0, 1: 0})
+    for headers in ((("ce_id", b"1"),), ((messages.RESENT, b"1"),), (("ce_id", b"2"),)):
+        topic.append(build.a_record(headers=headers))
+    with build.running(build.an_outbound(topic, sink, positions, signals=signals.Several(Heard(), standing))):
+        waiting.wait_until(lambda: len(told) == 2)
+        wait_for(standing, "to redis")
+    assert [record.offset for record in told] == [0, 2]
+
+
+def test_of_several_who_hear_each_is_told_everything() -> None:
+    everything = {name for name, value in vars(signals.Signals).items() if not name.startswith("_") and callable(value)}
+    assert everything - vars(signals.Several).keys() == set()
 
 
 @pytest.mark.parametrize(
