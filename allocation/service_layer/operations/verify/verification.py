@@ -8,7 +8,7 @@ waited for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from allocation.service_layer.operations.verify import (
     accounts,
@@ -24,9 +24,9 @@ from allocation.service_layer.operations.verify import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from allocation.service_layer import reading, topics
+    from allocation.service_layer import messages, reading, topics
     from allocation.service_layer.operations.verify import events, ports, snapshot
 
 
@@ -43,6 +43,14 @@ class Report:
     def total(self) -> int:
         """How many findings there are, also those whose text is not kept."""
         return sum(self.counts.values())
+
+
+class _Outgoing(Protocol):
+    """Takes in what lies on topics that the relay writes, and then what is still to be sent there."""
+
+    def add(self, record: messages.Record) -> None: ...
+
+    def add_unsent(self, row: snapshot.OutboxRow) -> None: ...
 
 
 class Verification:
@@ -77,9 +85,13 @@ class Verification:
         log.check_ends(found)
         positions = log.check_positions(database.positions, found)
         repeated = repeats.Repeats(until=database.repeats_until)
-        announced = self._read_events(log, database, repeated, found)
-        letters = self._read_dead_letters(log, database, repeated, found)
-        journal_topic = self._read_journal(log, database, repeated, found)
+        announced = published.Published(database=database, reader=self._events, repeats=repeated, findings=found)
+        letters = dead_letters.DeadLetters(topics=self._topics.commands.values(), repeats=repeated, findings=found)
+        pruned = database.pruned.get("journal")
+        journal_topic = journal.JournalTopic(database.journal, pruned_before=pruned, repeats=repeated, findings=found)
+        _read("events", self._topics.events.values(), announced, log, database)
+        _read("dead letters", (self._topics.dead_letter,), letters, log, database)
+        _read("journal", (self._topics.journal,), journal_topic, log, database)
         later = self._database.later()
         announced.finish(later.event_sequences)
         journal_topic.finish(later.journal_numbers)
@@ -92,53 +104,6 @@ class Verification:
     def _topics_read(self) -> tuple[str, ...]:
         names = self._topics
         return (*names.commands.values(), *names.events.values(), names.dead_letter, names.journal)
-
-    def _read_events(
-        self,
-        log: sources.Sources,
-        database: snapshot.Snapshot,
-        repeated: repeats.Repeats,
-        found: findings.Findings,
-    ) -> published.Published:
-        names = tuple(self._topics.events.values())
-        announced = published.Published(database=database, reader=self._events, repeats=repeated, findings=found)
-        for record in log.read("events", names):
-            announced.add(record)
-        for row in _unsent(database, names):
-            announced.add_unsent(row)
-        return announced
-
-    def _read_dead_letters(
-        self,
-        log: sources.Sources,
-        database: snapshot.Snapshot,
-        repeated: repeats.Repeats,
-        found: findings.Findings,
-    ) -> dead_letters.DeadLetters:
-        names = (self._topics.dead_letter,)
-        letters = dead_letters.DeadLetters(topics=self._topics.commands.values(), repeats=repeated, findings=found)
-        for record in log.read("dead letters", names):
-            letters.add(record)
-        for row in _unsent(database, names):
-            letters.add_unsent(row)
-        return letters
-
-    def _read_journal(
-        self,
-        log: sources.Sources,
-        database: snapshot.Snapshot,
-        repeated: repeats.Repeats,
-        found: findings.Findings,
-    ) -> journal.JournalTopic:
-        names = (self._topics.journal,)
-        journal_topic = journal.JournalTopic(
-            database.journal, pruned_before=database.pruned.get("journal"), repeats=repeated, findings=found
-        )
-        for record in log.read("journal", names):
-            journal_topic.add(record)
-        for row in _unsent(database, names):
-            journal_topic.add_unsent(row)
-        return journal_topic
 
     def _read_commands(
         self,
@@ -162,8 +127,14 @@ class Verification:
         return called.handled
 
 
-def _unsent(database: snapshot.Snapshot, names: Collection[str]) -> Iterator[snapshot.OutboxRow]:
-    return (row for row in database.outbox if row.topic in names)
+def _read(
+    what: str, names: Collection[str], outgoing: _Outgoing, log: sources.Sources, database: snapshot.Snapshot
+) -> None:
+    for record in log.read(what, tuple(names)):
+        outgoing.add(record)
+    for row in database.outbox:
+        if row.topic in names:
+            outgoing.add_unsent(row)
 
 
 def _compare(
