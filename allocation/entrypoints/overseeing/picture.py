@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from rich import box, columns, console, panel, table, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from allocation.service_layer.operations import status
     from allocation.service_layer.operations.overview import flow
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _CHART_WIDTH = 40
+_SHORTEST_CHART = 8
+_BESIDE_CHART = 60  # columns of all else in the table
 _MAX_LAGS = 8
 _MAX_PAST = 3
 
@@ -27,13 +29,13 @@ _STAGES = (
 )
 
 
-def draw(overview: flow.Overview) -> console.Group:
-    """Return the picture."""
+def draw(overview: flow.Overview, *, width: int) -> console.Group:
+    """Return the picture for a terminal of so many columns."""
     return console.Group(
         _heading(overview),
-        _flow(overview),
-        _who(overview.status),
-        _totals(overview),
+        _flow(overview, chart_width=max(_SHORTEST_CHART, min(_CHART_WIDTH, width - _BESIDE_CHART))),
+        _named(_who(overview.status)),
+        _named(_in_all(overview)),
         _behind(overview.status),
         *_alarms(overview),
         *_lately(overview),
@@ -71,10 +73,10 @@ def _heading(overview: flow.Overview) -> text.Text:
     return line.append("all is well", style="green")
 
 
-def _flow(overview: flow.Overview) -> table.Table:
+def _flow(overview: flow.Overview, *, chart_width: int) -> table.Table:
     shown = table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("stage")
-    shown.add_column("per second", justify="right")
+    shown.add_column("stage", no_wrap=True)
+    shown.add_column("per second", justify="right", no_wrap=True)
     shown.add_column("the last seconds", style="cyan", no_wrap=True)
     shown.add_column("waits", justify="right")
     shown.add_column("")
@@ -83,25 +85,26 @@ def _flow(overview: flow.Overview) -> table.Table:
         shown.add_row(
             name,
             number(overview.rates[rate]),
-            spark(overview.series[rate]),
+            spark(overview.series[rate], width=chart_width),
             "" if level is None else text.Text(number(waits), style="yellow" if waits else ""),
             text.Text(what, style="dim"),
         )
     return shown
 
 
-def _who(found: status.Status) -> text.Text:
-    line = text.Text()
+def _named(found: Iterable[tuple[str, str]]) -> columns.Columns:
+    """Put names with what is to be said of each beside each other, and break no pair."""
+    return columns.Columns(
+        (text.Text(f"{name} ", style="bold", no_wrap=True).append(said, style="not bold") for name, said in found),
+        padding=(0, 3),
+    )
+
+
+def _who(found: status.Status) -> Iterator[tuple[str, str]]:
     for member in found.kafka.members if found.kafka is not None else ():
-        line.append("worker ", style="bold").append(f"{member.name}, {member.partitions} partitions   ")
-    for name, owner in found.database.owners.items() if found.database is not None else ():
-        line.append(f"{name} ", style="bold").append(f"{owner}   ")
-    return line
-
-
-def _totals(overview: flow.Overview) -> columns.Columns:
-    found = (text.Text(f"{name} ", style="bold").append(value, style="not bold") for name, value in _in_all(overview))
-    return columns.Columns(found, padding=(0, 3))
+        yield "worker", f"{member.name}, {member.partitions} partitions"
+    if found.database is not None:
+        yield from found.database.owners.items()
 
 
 def _in_all(overview: flow.Overview) -> Iterator[tuple[str, str]]:

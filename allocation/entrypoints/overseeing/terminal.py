@@ -32,11 +32,11 @@ def run(settings: config.Settings, *, once: bool, as_json: bool) -> None:
             for overview in [_one(looks)] if once else looks:
                 print(json.dumps(plain.plain(overview)), flush=True)  # noqa: T201 - what it is for
         elif once or not out.is_terminal:
-            out.print(picture.draw(_one(looks)))
+            out.print(picture.draw(_one(looks), width=out.width))
         else:
             with live.Live(console=out, screen=True, auto_refresh=False) as shown:
                 for overview in looks:
-                    shown.update(picture.draw(overview), refresh=True)
+                    shown.update(picture.draw(overview, width=out.width), refresh=True)
 
 
 def _looks(watch: watching.Watch, stop: threading.Event) -> Iterator[flow.Overview]:
@@ -53,7 +53,7 @@ def _one(looks: Iterator[flow.Overview]) -> flow.Overview:
     """Return the first overview that has rates, or the last one if they cannot be had."""
     overview = next(looks)
     for _ in range(_ROUNDS_FOR_ONE):
-        if overview.rates["handled"] is not None and overview.rates["sent"] is not None:
+        if None not in overview.rates.values():
             break
         overview = next(looks, overview)
     return overview

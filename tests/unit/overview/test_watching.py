@@ -178,8 +178,16 @@ def test_a_chart_is_scaled_to_its_highest_value_and_leaves_gaps() -> None:
     assert picture.spark([0, None, 5, 10], width=6) == "  ▁ ▅█"
 
 
-def drawn(overview: flow.Overview) -> str:
+def test_in_a_narrow_terminal_nothing_is_broken() -> None:
+    shown = drawn(
+        flow.Recorder().add(builders.seen(0, logs=builders.some_logs(4), work=builders.some_work(2))), width=80
+    )
+    assert "rows wait for the relay" in shown
+    assert "commands " in shown
+    assert "dead letters 0" in shown
 
-    out = console.Console(width=120, record=True, file=io.StringIO())
-    out.print(picture.draw(overview))
+
+def drawn(overview: flow.Overview, *, width: int = 120) -> str:
+    out = console.Console(width=width, record=True, file=io.StringIO())
+    out.print(picture.draw(overview, width=width))
     return out.export_text()
