@@ -24,7 +24,8 @@ RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl
 USER 10001
 # All interfaces of the container; what is published outside is up to whoever runs it.
 ENV ALLOCATION_HTTP_HOST=0.0.0.0
-# Health and metrics of worker, relay and bridge; three of them in one container (`run`) take this and the next two.
+ENV ALLOCATION_CONSOLE_HOST=0.0.0.0
+# Health and metrics of worker, relay, bridge and maintenance; all in one container (`run`) take this and the next three.
 ENV ALLOCATION_HEALTH_PORT=5006
 EXPOSE 5005 5006
 ENTRYPOINT ["allocation"]

@@ -8,16 +8,17 @@ import httpx2
 import stamina
 
 API_URL = "http://localhost:5005"
+CONSOLE_URL = "http://localhost:5010"
 KAFKA = "localhost:9092"
 REDIS_URL = "redis://localhost:6379/0"
 REGISTRY_URL = "http://localhost:8081/apis/ccompat/v7"
 
 INFRASTRUCTURE = ("kafka", "postgres", "redis", "registry")
-PARTS = ("worker", "relay", "bridge", "api")
+PARTS = ("worker", "relay", "bridge", "maintenance", "console", "api")
 
 # The project's name, as the Makefile gives it.
 _PROJECT = "allocation"
-# Two Java servers and four Python ones, started at once on a small machine.
+# Two Java servers and six Python ones, started at once on a small machine.
 _HEALTHY_DEADLINE_S = 90.0
 # Longer than the API waits for an outcome.
 _CALL_TIMEOUT_S = 30.0
@@ -44,8 +45,12 @@ def user(service: str) -> str:
 
 def verify() -> subprocess.CompletedProcess[str]:
     """Compare commands, database and events with the service's own command, inside the stack."""
-    command = ("docker", "exec", _container("worker"), "allocation", "verify")
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    return _allocation("verify")
+
+
+def status() -> subprocess.CompletedProcess[str]:
+    """Ask by the service's own command, inside the stack, how everything is."""
+    return _allocation("status", "--json")
 
 
 def kill(*services: str) -> None:
@@ -74,6 +79,11 @@ def _container(service: str) -> str:
     found = _docker("ps", "--all", "--quiet", *filters).split()
     assert len(found) == 1, f"{len(found)} containers of {service} instead of one: run `make compose-up`"
     return found[0]
+
+
+def _allocation(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ("docker", "exec", _container("worker"), "allocation", *arguments)
+    return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 def _inspect(service: str, template: str) -> str:
