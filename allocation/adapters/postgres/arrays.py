@@ -8,7 +8,7 @@ Source: PostgreSQL manual, "Array Input and Output Syntax".
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -28,3 +28,17 @@ def texts(values: Collection[str]) -> str:
 def numbers(values: Collection[int]) -> str:
     """Return an array of integers."""
     return "{" + ",".join(map(str, values)) + "}"
+
+
+def columns(rows: Collection[Any]) -> tuple[object, ...]:
+    """Return an array for each column of these rows, of which there is at least one."""
+    return tuple(map(_of_values, zip(*rows, strict=True)))
+
+
+def _of_values(column: tuple[Any, ...]) -> object:
+    kinds = set(map(type, column))
+    if kinds == {str}:
+        return texts(column)
+    if kinds == {int}:
+        return numbers(column)
+    return list(column)

@@ -2,17 +2,14 @@
 
 A product is loaded with the batches that have room or are named, their running totals, and only the
 order lines that the commands at hand concern: a SKU with a million lines costs what a new one costs.
-What is written is the difference between what was loaded and what is there now.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from allocation.adapters.postgres import arrays, copying
+from allocation.adapters.postgres import arrays, product_changes
 from allocation.domain import commands, events, model
-from allocation.service_layer import ports
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -49,56 +46,6 @@ FROM unnest(%s::text[]) AS wanted (sku) JOIN batches USING (sku)
 WHERE allocated < purchased OR reference = ANY(%s::text[])
 """
 
-_INSERT_PRODUCTS = """
-INSERT INTO products (sku, version_number, event_sequence) SELECT * FROM unnest(%s::text[], %s::bigint[], %s::bigint[])
-"""
-_UPDATE_PRODUCTS = """
-UPDATE products AS p SET version_number = v.version_number, event_sequence = v.event_sequence
-FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[]) AS v (sku, loaded, version_number, event_sequence)
-WHERE p.sku = v.sku AND p.version_number = v.loaded
-"""
-_INSERT_BATCHES = """
-INSERT INTO batches (reference, sku, created_quantity, purchased, allocated, eta, line_count)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::int[], %s::int[], %s::int[], %s::date[], %s::int[])
-"""
-_UPDATE_BATCHES = """
-UPDATE batches AS b SET purchased = v.purchased, allocated = v.allocated, line_count = v.line_count
-FROM unnest(%s::text[], %s::int[], %s::int[], %s::int[]) AS v (reference, purchased, allocated, line_count)
-WHERE b.reference = v.reference
-"""
-_DELETE_LINES = """
-DELETE FROM order_lines AS l USING unnest(%s::text[], %s::text[], %s::int[]) AS gone (orderid, sku, qty)
-WHERE l.orderid = gone.orderid AND l.sku = gone.sku AND l.qty = gone.qty
-"""
-
-
-@dataclass(slots=True)
-class _LoadedBatch:
-    """A batch as its rows were: what a change is measured against."""
-
-    purchased: int
-    allocated: int
-    line_count: int
-    places: dict[model.OrderLine, int]
-
-    def is_as(self, batch: model.Batch) -> bool:
-        """Tell whether the batch still is what was loaded."""
-        return (
-            self.allocated == batch.allocated_quantity
-            and self.purchased == batch.purchased_quantity
-            and (not self.places or tuple(self.places) == batch.lines)
-        )
-
-
-@dataclass(slots=True)
-class _Changes:
-    """The rows to write."""
-
-    new_batches: list[tuple[object, ...]] = field(default_factory=list)
-    changed_batches: list[tuple[object, ...]] = field(default_factory=list)
-    lines_gone: list[model.OrderLine] = field(default_factory=list)
-    lines_new: list[tuple[object, ...]] = field(default_factory=list)
-
 
 class PostgresProducts:
     """The aggregates of one unit of work; everything in it was locked before it was loaded."""
@@ -109,7 +56,7 @@ class PostgresProducts:
         self._versions: dict[str, int] = {}
         self._sequences: dict[str, int] = {}
         self._new_sequences: dict[str, int] = {}
-        self._batches: dict[str, _LoadedBatch] = {}
+        self._batches: dict[str, product_changes.LoadedBatch] = {}
         self._skus_of_refs: dict[str, set[str]] = {}
         self._touched: dict[str, model.Product] = {}
 
@@ -169,20 +116,15 @@ class PostgresProducts:
 
     def flush(self) -> None:
         """Write the differences; raises `Retryable` when a product is no longer the version that was loaded."""
-        changed = [
-            product
+        changes = [
+            product_changes.Change(
+                product, self._versions.get(sku), self._new_sequences.get(sku, self._sequences.get(sku, 0))
+            )
             for sku, product in self._products.items()
             if product.version_number != self._versions.get(sku, 0) or sku in self._new_sequences
         ]
-        if not changed:
-            return
-        self._write_products(changed)
-        changes = _Changes()
-        for product in changed:
-            for batch in product.batches:
-                self._compare(batch, changes)
-        self._write_batches(changes)
-        self._write_lines(changes)
+        if changes:
+            product_changes.write(self._cursor, changes, batches=self._batches)
 
     def _note_refs(self, wanted: Iterable[commands.Command]) -> set[str]:
         refs = set()
@@ -201,10 +143,10 @@ class PostgresProducts:
             if isinstance(command, commands.ChangeBatchQuantity):
                 shrunk[command.ref] = min(command.qty, shrunk.get(command.ref, command.qty))
         if asked:
-            self._cursor.execute(_LINES, _columns([(line.orderid, line.sku, line.qty) for line in asked]))
+            self._cursor.execute(_LINES, arrays.columns([(line.orderid, line.sku, line.qty) for line in asked]))
             self._take_lines(found)
         if shrunk:
-            self._cursor.execute(_LINES_TO_GO, _columns(list(shrunk.items())))
+            self._cursor.execute(_LINES_TO_GO, arrays.columns(list(shrunk.items())))
             self._take_lines(found)
         return {ref: {lines[place]: place for place in sorted(lines)} for ref, lines in found.items()}
 
@@ -221,82 +163,8 @@ class PostgresProducts:
             lines = places.get(ref, {})
             batch = model.Batch.restore(ref, sku, created, eta, purchased=purchased, allocated=allocated, lines=lines)
             of_sku[sku].append(batch)
-            self._batches[ref] = _LoadedBatch(purchased, allocated, line_count, lines)
+            self._batches[ref] = product_changes.LoadedBatch(purchased, allocated, line_count, lines)
             if ref in refs:  # others are asked for by sku alone
                 self._skus_of_refs.setdefault(ref, set()).add(sku)
         for sku, batches in of_sku.items():
             self._products[sku] = model.Product(sku, batches, self._versions[sku])
-
-    def _compare(self, batch: model.Batch, changes: _Changes) -> None:
-        loaded = self._batches.get(batch.reference)
-        before = loaded or _LoadedBatch(0, 0, 0, {})
-        if loaded and loaded.is_as(batch):
-            return
-        gone, new = _difference(tuple(before.places), batch.lines)
-        place = before.line_count - len(gone)
-        if gone and before.places[gone[0]] != place:
-            msg = f"lines of batch {batch.reference} were taken off that are not its most recent ones"
-            raise AssertionError(msg)
-        changes.lines_gone.extend(gone)
-        changes.lines_new.extend(
-            (line.orderid, line.sku, line.qty, batch.reference, place + above) for above, line in enumerate(new)
-        )
-        totals = (batch.purchased_quantity, batch.allocated_quantity)
-        if loaded:
-            changes.changed_batches.append((batch.reference, *totals, place + len(new)))
-        else:
-            row = (batch.reference, batch.sku, batch.created_quantity, *totals, batch.eta, place + len(new))
-            changes.new_batches.append(row)
-
-    def _write_products(self, changed: Iterable[model.Product]) -> None:
-        new, old = [], []
-        for product in changed:
-            sku, version = product.sku, product.version_number
-            sequence = self._new_sequences.get(sku, self._sequences.get(sku, 0))
-            if sku in self._versions:
-                old.append((sku, self._versions[sku], version, sequence))
-            else:
-                new.append((sku, version, sequence))
-        if new:
-            self._cursor.execute(_INSERT_PRODUCTS, _columns(new))
-        if old:
-            self._cursor.execute(_UPDATE_PRODUCTS, _columns(old))
-            if self._cursor.rowcount != len(old):
-                raise ports.Retryable("another writer has changed one of these products since it was read")
-
-    def _write_batches(self, changes: _Changes) -> None:
-        if changes.new_batches:
-            self._cursor.execute(_INSERT_BATCHES, _columns(changes.new_batches))
-        if changes.changed_batches:
-            self._cursor.execute(_UPDATE_BATCHES, _columns(changes.changed_batches))
-
-    def _write_lines(self, changes: _Changes) -> None:
-        if changes.lines_gone:
-            rows = [(line.orderid, line.sku, line.qty) for line in changes.lines_gone]
-            self._cursor.execute(_DELETE_LINES, _columns(rows))
-        columns = ("orderid", "sku", "qty", "batchref", "place")
-        copying.copy_in(self._cursor, "order_lines", columns, changes.lines_new)
-
-
-def _difference(
-    before: tuple[model.OrderLine, ...], now: tuple[model.OrderLine, ...]
-) -> tuple[tuple[model.OrderLine, ...], tuple[model.OrderLine, ...]]:
-    """Return which lines went off the top and which came on; what is below has not moved."""
-    kept = 0
-    while kept < min(len(before), len(now)) and before[kept] == now[kept]:
-        kept += 1
-    return before[kept:], now[kept:]
-
-
-def _columns(rows: Collection[Any]) -> tuple[object, ...]:
-    """Return an array for each column."""
-    return tuple(map(_array, zip(*rows, strict=True)))
-
-
-def _array(column: tuple[Any, ...]) -> object:
-    kinds = set(map(type, column))
-    if kinds == {str}:
-        return arrays.texts(column)
-    if kinds == {int}:
-        return arrays.numbers(column)
-    return list(column)
