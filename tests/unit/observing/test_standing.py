@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +11,13 @@ from allocation import config
 from allocation.entrypoints.cli import supervising
 from allocation.service_layer import messages, ports, signals
 from allocation.service_layer.bridging import inbound, outbound, perseverance, tenure
-from tests import waiting
+from tests import builders, waiting
 from tests.fakes import bridging as fakes
 from tests.unit import bridging_builders as build
 from tests.unit import test_relaying_duty as relay_story
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 @pytest.fixture(autouse=True)
@@ -108,8 +109,24 @@ def test_whoever_hears_is_told_which_events_were_taken_and_of_no_others(standing
 
 
 def test_of_several_who_hear_each_is_told_everything() -> None:
-    everything = {name for name, value in vars(signals.Signals).items() if not name.startswith("_") and callable(value)}
-    assert everything - vars(signals.Several).keys() == set()
+    everything = [name for name, value in vars(signals.Signals).items() if name[0] != "_" and callable(value)]
+    told: list[str] = []
+
+    def noting(name: str) -> Callable[..., None]:
+        return lambda *_said, **_more: told.append(name)
+
+    hearing = type("Hearing", (signals.Signals,), {name: noting(name) for name in everything})
+    several = signals.Several(hearing(), hearing())
+    several.says("work", "no answer", state="paused")
+    several.forgets("work")
+    several.handled([], [], 0.1)
+    several.expired(builders.a_report())
+    several.retries(is_outage=True)
+    several.has_partitions(signals.Partitions(set_aside={}), rebalances=1)
+    several.relayed([], 0.1)
+    several.forwarded([])
+    several.passed_on("redis", [], 0.1)
+    assert Counter(told) == dict.fromkeys(everything, 2)
 
 
 @pytest.mark.parametrize(
