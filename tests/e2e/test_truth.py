@@ -62,7 +62,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def installation(initialised: config.Settings, directory: Path) -> Iterator[Installation]:
-    health = next(port for port in ports.pick(50) if all(map(ports.is_free, range(port, port + 3))))
+    health = next(port for port in ports.pick(50) if all(map(ports.is_free, range(port, port + 4))))
     http, console = ports.pick(2)
     settings = initialised.model_copy(
         update={"grace_s": 300.0, "health_port": health, "http_port": http, "console_port": console}

@@ -69,6 +69,18 @@ def test_a_shard_that_is_not_held_any_more_is_named_with_who_held_it() -> None:
     assert alarm.text.startswith("no relay is there; vm:17 was it, and is dead or stopped: 0 rows wait")
 
 
+def test_a_bridge_that_was_there_is_missed_for_a_while() -> None:
+    with_bridge, without = builders.some_work(owners={**builders.A_RELAY, "bridge": "vm:18"}), builders.some_work()
+    seen = [builders.seen(at, work=work) for at, work in ((0, with_bridge), (1, without), (700, without))]
+    (alarm,) = told(*seen[:2])
+    assert alarm.text.startswith("no bridge is there; vm:18 was it")
+    assert told(*seen) == []
+
+
+def test_nobody_misses_a_bridge_that_was_never_there() -> None:
+    assert told(*(builders.seen(at, work=builders.some_work()) for at in range(3))) == []
+
+
 def test_a_relay_that_ends_no_pass_while_rows_wait_is_named_with_its_owner() -> None:
     (alarm,) = told(*(builders.seen(at, work=builders.some_work(rows=2 + at)) for at in range(4)))
     assert alarm.what == "relay-0"

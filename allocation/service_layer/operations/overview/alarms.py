@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 # Longer than a micro-batch may take (2 s); with a second until it is seen, and one until it is shown, below five.
 STILL_S = 2.5
 _NAMED = 3  # partitions in a sentence
+# What its lease is called; whoever does without one is not told so for ever.
+_BRIDGE = "bridge"
+_MISSED_S = 600.0
 
 
 class Alarm(NamedTuple):
@@ -36,6 +39,7 @@ class Watch:
         self._passes = stillness.Stillness()
         self._presence = presence.Presence()
         self._owners: dict[str, str] = {}
+        self._bridge_seen_s = 0.0
 
     def look(self, seen: figures.Seen, found: status.Status) -> list[Alarm]:
         """Return what is wrong now, that which explains the rest first."""
@@ -50,6 +54,7 @@ class Watch:
             *self._gone(seen),
             *_workers(seen, found, still),
             *self._relays(seen.work, resting),
+            *self._bridge(seen.work, at_s=seen.at_s),
             *_held_back(seen.work),
         ]
 
@@ -59,8 +64,8 @@ class Watch:
         for name in self._presence.look(seen.work.workers, seen.members, at_s=seen.at_s):
             yield Alarm(
                 "worker",
-                f"{name} has lost its connection to the database: it was killed, or cannot reach it; its partitions "
-                "wait until it is back, or Kafka gives them to another",
+                f"{name} has lost its connection to the database: it was killed or stopped, or cannot reach it; its "
+                "partitions wait until it is back, or Kafka gives them to another",
             )
 
     def _relays(self, work: figures.Work | None, resting: Mapping[Hashable, float]) -> Iterator[Alarm]:
@@ -77,6 +82,18 @@ class Watch:
                 yield Alarm(shard.owner, f"no relay is there{before}: {waiting}")
             elif resting.get(shard.number, 0.0) >= STILL_S:
                 yield Alarm(shard.owner, f"{owner} is stuck: {waiting}, and no pass ends")
+
+    def _bridge(self, work: figures.Work | None, *, at_s: float) -> Iterator[Alarm]:
+        if work is None:
+            return
+        if _BRIDGE in work.database.owners:
+            self._bridge_seen_s = at_s
+        elif _BRIDGE in self._owners and at_s - self._bridge_seen_s <= _MISSED_S:
+            yield Alarm(
+                _BRIDGE,
+                f"no bridge is there; {self._owners[_BRIDGE]} was it, and is dead or stopped: nothing comes from Redis "
+                "or goes there, and no e-mail",
+            )
 
 
 def _positions(lags: Sequence[status.Lag]) -> Iterator[stillness.Watched]:
