@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import signal
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy
 
 from allocation import bootstrap, config, devstack
 from allocation.devstack import artifacts
 from allocation.entrypoints import logs
+from tests import databases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,24 +118,8 @@ def breakable_stack(stack: stacks.RunningStack) -> Iterator[devstack.Stack]:
 @pytest.fixture
 def settings(endpoints: devstack.Endpoints) -> Iterator[config.Settings]:
     """Settings of an installation of its own: an empty database, topics with a prefix; `initialised` fills both."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = sqlalchemy.create_engine(endpoints.database_url, isolation_level="AUTOCOMMIT", pool_pre_ping=True)
-    with admin.connect() as connection:
-        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
-    url = sqlalchemy.make_url(endpoints.database_url).set(database=name)
-    yield config.load(
-        kafka_bootstrap_servers=endpoints.kafka_bootstrap_servers,
-        database_url=url.render_as_string(hide_password=False),
-        redis_url=endpoints.redis_url,
-        schema_registry_url=endpoints.schema_registry_url,
-        topic_prefix=f"{name}.",
-        consumer_group=name,
-        grace_s=2,
-        http_port=0,
-    )
-    with admin.connect() as connection:
-        connection.execute(sqlalchemy.text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    with databases.fresh(endpoints) as database:
+        yield databases.settings_in(database, endpoints, grace_s=2, http_port=0)
 
 
 @pytest.fixture

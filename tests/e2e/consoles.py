@@ -60,18 +60,15 @@ class Watched:
 def watched(endpoints: devstack.Endpoints, *, prefix: str | None = None) -> Iterator[Watched]:
     """Set up an installation of its own, and start all that is needed; topics begin with the database's name, or so."""
     with databases.fresh(endpoints) as database:
-        name = str(database.url.database)
-        settings = config.load(
-            kafka_bootstrap_servers=endpoints.kafka_bootstrap_servers,
-            database_url=database.url.render_as_string(hide_password=False),
-            redis_url=endpoints.redis_url,
-            schema_registry_url=endpoints.schema_registry_url,
-            topic_prefix=f"{name}." if prefix is None else prefix,
-            consumer_group=name,
+        named = {} if prefix is None else {"topic_prefix": prefix}
+        settings = databases.settings_in(
+            database,
+            endpoints,
             consumer_instance_id="worker-1",
             grace_s=0.2,
             max_retries=0,
             console_token=TOKEN,
+            **named,
         )
         bootstrap.initialise(settings, on_progress=lambda _text: None)
         one, other = ports.pick(2)

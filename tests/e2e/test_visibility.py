@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from allocation import bootstrap, config
+from allocation import bootstrap
 from allocation.devstack import ports
 from tests import databases
 from tests.chaos import system as systems
@@ -79,17 +79,7 @@ class World:
 def world(endpoints: devstack.Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     http, console = ports.pick(2)
     with databases.fresh(endpoints) as database:
-        name = str(database.url.database)
-        settings = config.load(
-            kafka_bootstrap_servers=endpoints.kafka_bootstrap_servers,
-            database_url=database.url.render_as_string(hide_password=False),
-            redis_url=endpoints.redis_url,
-            schema_registry_url=endpoints.schema_registry_url,
-            topic_prefix=f"{name}.",
-            consumer_group=name,
-            http_port=http,
-            console_port=console,
-        )
+        settings = databases.settings_in(database, endpoints, http_port=http, console_port=console)
         bootstrap.initialise(settings, on_progress=lambda _text: None)
         with systems.running(settings, directory=tmp_path_factory.mktemp("visibility"), seed=1) as system:
             run = system.start("run")
