@@ -90,6 +90,27 @@ def test_a_service_that_says_nothing_is_named_and_nothing_waits_for_it() -> None
     eventually(world, lambda one: "database" not in one.status.problems)
 
 
+def test_what_reads_whole_tables_rests_for_twenty_times_what_it_took() -> None:
+    asked: list[float] = []
+    pause = threading.Event()
+
+    def slow() -> Any:
+        asked.append(world.now)
+        pause.wait(0.05)
+
+    world = World(stock=slow)
+    eventually(world, lambda one: one.status.kafka is not None and not stock_is_asked())
+    began = world.now
+    world.look(after_s=0.5)
+    assert len(asked) == 1
+    eventually(world, lambda _one: len(asked) == 2)
+    assert world.now - began >= 0.9
+
+
+def stock_is_asked() -> bool:
+    return any(thread.name == "asking" for thread in threading.enumerate())
+
+
 def test_a_part_that_is_not_well_is_told() -> None:
     found = eventually(World(), lambda one: one.seen.parts["worker"] == "is stopped")
     assert ("worker", "is stopped") in found.alarms
