@@ -163,6 +163,9 @@ def test_a_database_that_was_away_is_waited_for_without_giving_up_the_partitions
         waiting.wait_until(lambda: lacking_in(ask(port, "/metrics")[1], topic=topic) == [], deadline_s=10)
         worker.stop()
     assert sum("worker.assigned" in line for line in worker.said) == 1
+    named = [json.loads(line) for line in worker.said if '"worker.refused' in line]
+    assert sum(line.get("messages", 1) for line in named) == brakes.WINDOW
+    assert {line["reason"] for line in named if line["event"] == "worker.refused"} == {"undecodable"}
 
 
 def send_rubbish(settings: config.Settings, *, messages: int) -> None:
@@ -180,9 +183,10 @@ def lacking_in(metrics: str, *, topic: str) -> list[str]:
     place = f'messaging_destination_name="{topic}",messaging_destination_partition_id="0"'
     expected = (
         f'messaging_client_consumed_messages_total{{messaging_destination_name="{topic}"}} {brakes.WINDOW + 1}.0',
-        f'allocation_commands_total{{outcome="refused"}} {brakes.WINDOW}.0',
-        'allocation_commands_total{outcome="handled"} 2.0',
-        "allocation_events_total 1.0",
+        f'allocation_commands_total{{messaging_destination_name="{topic}",outcome="refused"}} {brakes.WINDOW}.0',
+        f'allocation_commands_total{{messaging_destination_name="{topic}",outcome="handled"}} 1.0',
+        'allocation_events_total{cause="Allocate",type="LineAllocated"} 1.0',
+        "allocation_maintenance_last_success_timestamp_seconds 0.0",
         'allocation_ready{check="circuit"} 0.0',
         'allocation_ready{check="database"} 1.0',
         'allocation_partitions{state="assigned"} 6.0',
