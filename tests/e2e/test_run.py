@@ -95,9 +95,9 @@ def status(settings: config.Settings) -> dict[str, Any]:
     return found
 
 
-def three_free_ports() -> int:
-    """Return the first of three free ports in a row."""
-    return next(port for port in ports.pick(50) if all(map(ports.is_free, range(port, port + 3))))
+def four_free_ports() -> int:
+    """Return the first of four free ports in a row."""
+    return next(port for port in ports.pick(50) if all(map(ports.is_free, range(port, port + 4))))
 
 
 def is_ready(port: int) -> bool:
@@ -106,8 +106,15 @@ def is_ready(port: int) -> bool:
         return connection.getresponse().status == http.HTTPStatus.OK
 
 
+def count_of(histogram: str, port: int) -> float:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{histogram}_count "))
+
+
 def test_it_does_the_whole_work_restarts_what_dies_and_stops_cleanly(initialised: config.Settings) -> None:
-    first_port = three_free_ports()
+    first_port = four_free_ports()
     with started(initialised.model_copy(update={"health_port": first_port})) as running:
         assert running.pids.keys() == PARTS
         worker = running.supervisor.logged("worker.started")
@@ -118,8 +125,10 @@ def test_it_does_the_whole_work_restarts_what_dies_and_stops_cleanly(initialised
         assert (found["ok"], found["lag"], found["outbox"]["rows"]) == (True, 0, 0)
         assert [(member["name"], member["partitions"]) for member in found["members"]] == [(worker["instance"], 18)]
         assert found["owners"].keys() == {"relay-0", "bridge", "maintenance"}
-        for port in range(first_port, first_port + 3):
+        for port in range(first_port, first_port + 4):
             waiting.wait_until(functools.partial(is_ready, port), deadline_s=parts.DEADLINE_S)
+        assert count_of("allocation_end_to_end_seconds", first_port + 1) >= 1
+        assert status(initialised)["maintained_at"] is not None
 
         os.kill(running.pids["worker"], signal.SIGKILL)
         assert running.supervisor.logged("run.part_died")["part"] == "worker"
