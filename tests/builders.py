@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from allocation.domain import commands, model
-from allocation.service_layer import journaling, messages, reading, reporting, settling
+from allocation.service_layer import journaling, messages, reading, reporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,5 +102,5 @@ def a_message(
 def a_report(*, topic: str = "allocate", events: int = 0, repeated: int = 0, **outcomes: int) -> reporting.Report:
     """Of messages of one topic."""
     fates = {journaling.Fate(topic, what): count for what, count in outcomes.items()}
-    announced = {settling.Announced("LineAllocated", "Allocate"): events}
+    announced = {reporting.Announced("LineAllocated", "Allocate"): events}
     return reporting.Report(fates, announced if events else {}, {topic: repeated} if repeated else {})

@@ -8,15 +8,22 @@ import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from allocation.service_layer import journaling, messages, refusals, settling
+    from allocation.service_layer import external_events, journaling, messages, refusals, settling
 
 _topic_of: Callable[[messages.Record], str] = operator.attrgetter("topic")
 _topic_of_message: Callable[[messages.Message], str] = operator.attrgetter("record.topic")
+
+
+class Announced(NamedTuple):
+    """Events of a type, caused by commands of a type; both as their records are called."""
+
+    event: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +31,7 @@ class Report:
     """What one unit of work did: what became of messages, which were refused, and the events published."""
 
     fates: Mapping[journaling.Fate, int] = field(default_factory=dict)
-    announced: Mapping[settling.Announced, int] = field(default_factory=dict)
+    announced: Mapping[Announced, int] = field(default_factory=dict)
     repeated: Mapping[str, int] = field(default_factory=dict)
     """Messages below the position, which were skipped, by topic."""
     refusals: Sequence[refusals.Refusal] = ()
@@ -49,7 +56,7 @@ def of(
     handling_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Report:
     """Return what a micro-batch did that is committed."""
-    return Report(batch.fates, batch.announced, repeated, batch.refusals, handling_s)
+    return Report(batch.fates, _counted(batch.announced), repeated, batch.refusals, handling_s)
 
 
 def words(fates: Mapping[journaling.Fate, int]) -> Mapping[str, int]:
@@ -78,3 +85,11 @@ def repeated(records: Sequence[messages.Record], fresh: Sequence[messages.Record
     if len(records) == len(fresh):
         return {}
     return Counter(map(_topic_of, records)) - Counter(map(_topic_of, fresh))
+
+
+def _counted(announced: Mapping[type, Sequence[external_events.ExternalEvent]]) -> Mapping[Announced, int]:
+    return {
+        Announced(kind.__name__, cause.__name__): count
+        for cause, events in announced.items()
+        for kind, count in Counter(map(type, events)).items()
+    }

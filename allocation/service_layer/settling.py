@@ -8,9 +8,9 @@ one that waits.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
+from collections import defaultdict
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from allocation.domain import commands, refusal
 from allocation.service_layer import (
@@ -43,13 +43,6 @@ MANY_FAILED = 5  # each costs the whole micro-batch another attempt; a release o
 _WORDS_FROM_LOGS = frozenset(_JOURNAL_WORDS.values())
 
 
-class Announced(NamedTuple):
-    """Events of a type, caused by commands of a type; both as their records are called."""
-
-    event: str
-    cause: str
-
-
 class MicroBatch:
     """The messages that share one unit of work; lives as long as that.
 
@@ -71,7 +64,8 @@ class MicroBatch:
         self._failed = failed
         self._runs = journaling.Runs()
         self.refusals: list[refusals.Refusal] = []
-        self._announced: dict[type, list[external_events.ExternalEvent]] = defaultdict(list)  # by type of command
+        self.announced: dict[type, list[external_events.ExternalEvent]] = defaultdict(list)
+        """The events that were published, by the type of the command that caused them."""
 
     def settle(self, message: messages.Message) -> outcomes.Outcome:
         """Take a message from its log: handle it, or say what else becomes of it; raises `draining.Failed`."""
@@ -149,15 +143,6 @@ class MicroBatch:
         """How many messages of each topic became what."""
         return self._runs.counted()
 
-    @property
-    def announced(self) -> Mapping[Announced, int]:
-        """How many events of each type were published, because of which type of command."""
-        return {
-            Announced(kind.__name__, cause.__name__): count
-            for cause, events in self._announced.items()
-            for kind, count in Counter(map(type, events)).items()
-        }
-
     def finish(self) -> None:
         """Write the journal; nothing may be settled after."""
         runs = self._runs.taken()
@@ -217,7 +202,7 @@ class MicroBatch:
         for ordinal, event in enumerate(announced):
             sequence = self._uow.next_sequence(event.sku)
             self._uow.send(self._envelopes.event(event, cause=cause, ordinal=ordinal, sequence=sequence))
-        self._announced[type(message.command)].extend(announced)
+        self.announced[type(message.command)].extend(announced)
 
     def _write(self, message: messages.Message, outcome: outcomes.Outcome) -> None:
         match outcome:

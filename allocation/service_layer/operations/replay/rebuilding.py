@@ -80,7 +80,7 @@ class Rebuild:
         for chunk in journal_order.chunks(rows, records=RECORDS):
             batch = self._do(chunk)
             summary.counts.update(reporting.words(batch.fates))
-            summary.events += sum(batch.announced.values())
+            summary.events += sum(map(len, batch.announced.values()))
             done += sum(row.size for row in chunk)
             on_progress("handling by the journal", done, total)
         self._target.finish()
