@@ -101,6 +101,13 @@ def test_behind_a_row_that_is_refused_nothing_is_sent_on_its_partition(subject: 
     assert list(subject.sent) == [b"before", *values][: len(subject.sent)]
 
 
+def test_a_row_that_is_refused_when_it_stands_alone_is_known_to_be_the_one(subject: Subject) -> None:
+    with subject.open_log() as log:
+        log.send([subject.a_row(1)], CHECKPOINT)
+        with pytest.raises(ports.Refused):
+            log.send([subject.a_row(2, value=b"x" * 2 * MAX_MESSAGE_BYTES)], CHECKPOINT)
+
+
 def test_a_row_that_is_no_message_is_refused(kafka: KafkaSubject) -> None:
     with kafka.open_log() as log, pytest.raises(ports.Refused, match="row 1 is no message"):
         log.send([kafka.a_row(1, headers="nonsense")], CHECKPOINT)

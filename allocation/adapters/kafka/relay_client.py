@@ -108,7 +108,18 @@ class _Failures:
         self.first: tuple[confluent_kafka.KafkaError, str | None] | None = None
 
     def note(self, error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
-        """Keep the first failure that is no mere consequence."""
+        """Keep the first failure that is no mere consequence.
+
+        The client (2.16) may call with the exception of a fatal error still pending: Python blames the first call
+        that is made here, and the second one goes well. That exception must go on, or the client fails without one.
+        """
+        try:
+            self._keep(error, message)
+        except SystemError:
+            self._keep(error, message)
+            raise
+
+    def _keep(self, error: confluent_kafka.KafkaError | None, message: confluent_kafka.Message) -> None:
         if error is not None and self.first is None and error.code() not in _CONSEQUENCES:
             self.first = (error, message.topic())
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import confluent_kafka
 
-from allocation.adapters.kafka import relay_client
+from allocation.adapters.kafka import errors, relay_client
 from allocation.service_layer import kill_points
 from allocation.service_layer import ports as outside
 
@@ -59,10 +59,9 @@ class RelayIdempotently:
         with self._client.translated() as producer:
             try:
                 relay_client.produce(producer, rows)
-            except confluent_kafka.KafkaException:
-                producer.flush(
-                    SEND_TIMEOUT_S
-                )  # an earlier row may have ended the client: only this tells which, and why
+            except confluent_kafka.KafkaException as exception:
+                if errors.kafka_error(exception).code() == confluent_kafka.KafkaError._FATAL:  # noqa: SLF001 - the client's own
+                    producer.flush(SEND_TIMEOUT_S)  # an earlier row has ended the client: only this tells why
                 raise
             kill_points.reached("relay.after_produce")
             unconfirmed = producer.flush(SEND_TIMEOUT_S)
