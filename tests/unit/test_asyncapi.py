@@ -14,8 +14,9 @@ from allocation import bootstrap, config
 from allocation.adapters.avro import schemas
 from allocation.domain import commands
 from allocation.service_layer import envelopes, external_events, handlers, messages, topics
-from tests import builders
+from tests import builders, installations
 from tests.fakes import serde
+from tests.fakes import unit_of_work as fakes
 
 OFFICIAL = Path(__file__).parents[1] / "vendored/asyncapi/3.0.0.json"
 NAMES = topics.TopicNames("eu.")
@@ -143,3 +144,12 @@ def test_headers_of_a_dead_letter_are_as_described(document: dict[str, Any]) -> 
     check(texts(letter), headers_schema(document, "DeadLetter"), others=True)
     added = {name for name, _ in letter.headers if name.startswith("dead_letter_")}
     assert added <= headers_schema(document, "DeadLetter")["properties"].keys()
+
+
+def test_headers_of_a_row_of_the_journal_are_as_described(document: dict[str, Any]) -> None:
+    database = fakes.FakeDatabase()
+    record = builders.a_record(b"rubbish")
+    installations.a_processor(database.begin).process([record])
+    [row] = [one for one in database.state.outbox if one.topic == installations.NAMES.journal]
+    check(texts(row), headers_schema(document, "JournalRow"))
+    assert row.headers

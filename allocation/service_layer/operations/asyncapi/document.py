@@ -189,6 +189,7 @@ def _journal(installation: Installation) -> _Part:
         "title": "Row of the journal",
         "summary": "What was handled in one transaction, in which order; a rebuild obeys it.",
         "contentType": "application/json",
+        "headers": headers.of_journal_row(),
         "payload": _JOURNAL_ROW,
         "bindings": {"kafka": {"key": {"type": "string", "description": "Its number."}, **_BINDING}},
     }

@@ -62,6 +62,16 @@ def of_dead_letter() -> Schema:
     return {"type": "object", "required": list(always), "properties": {**always, **at_times}}
 
 
+def of_journal_row() -> Schema:
+    """Return the headers of a row of the journal."""
+    since = _text("When the oldest of these commands was put into Kafka (Unix time, milliseconds).", _DECIMAL)
+    return {
+        "type": "object",
+        "description": "None where nothing was read from a log: what had waited was released or refused.",
+        "properties": {messages.COMMANDS_SINCE: since},
+    }
+
+
 def _common(record_name: str) -> Schema:
     return {
         messages.CE_TYPE: {"type": "string", "const": f"allocation.{record_name}"},
