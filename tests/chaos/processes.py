@@ -91,8 +91,7 @@ class Part:
     def await_halt(self) -> str:
         """Wait until it has halted at its kill point, and return the name of that."""
         name: str = self.await_line("kill_point.reached")["name"]
-        state = Path(f"/proc/{self.process.pid}/stat")
-        waiting.wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+        self._await_stopped()
         return name
 
     def kill(self) -> None:
@@ -110,7 +109,12 @@ class Part:
         """Stop it where it stands, as a paused virtual machine would be."""
         self._freezes += 1
         self.process.send_signal(signal.SIGSTOP)
+        self._await_stopped()
 
     def thaw(self) -> None:
         """Let it go on as if nothing had happened."""
         self.process.send_signal(signal.SIGCONT)
+
+    def _await_stopped(self) -> None:
+        state = Path(f"/proc/{self.process.pid}/stat")
+        waiting.wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")

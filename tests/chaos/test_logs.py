@@ -111,6 +111,8 @@ def test_a_partition_whose_retention_overtook_the_position_is_set_aside(worker_i
         worker.stop()
     else:
         worker.freeze()
+        # A fetch of the worker's that still waits would bring it what is lost afterwards.
+        system.log.outwait_fetches(tuple(avro.COMMANDS))
     system.send(commands.take(200))
     ends = system.log.ends(["allocate"])
     lost = max(ends, key=lambda log: ends[log] - system.handled().get(log, 0))

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tests.chaos.oracle import workload
 
 _DEADLINE_S = 60.0
+# How long the broker holds a fetch for which there is nothing: briefly where all is read, and longer than it holds a
+# worker's (50 ms) where that is to be outwaited.
+_HELD_MS = 20
+_OUTWAITING_MS = 100
 _EOF = -191  # librdkafka's _PARTITION_EOF
 
 
@@ -74,19 +78,15 @@ class Log:
 
     def read(self, topics: Collection[str]) -> list[Record]:
         """Return everything committed in these topics, in the order of each partition."""
-        settings: dict[str, Any] = {
-            "bootstrap.servers": self._servers,
-            "group.id": "oracle",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 20,
-        }
-        consumer = confluent_kafka.Consumer(settings)
-        try:
-            return self._read(consumer, topics)
-        finally:
-            consumer.close()
+        return self._read(topics, start=confluent_kafka.OFFSET_BEGINNING, held_ms=_HELD_MS)
+
+    def outwait_fetches(self, topics: Collection[str]) -> None:
+        """Return once the broker has answered every fetch of a worker's that began before; fails if anything was sent.
+
+        A fetch that waits at the broker is answered with what is sent next, also for a worker that is halted.
+        """
+        came = self._read(topics, start=confluent_kafka.OFFSET_END, held_ms=_OUTWAITING_MS)
+        assert came == [], "what was sent meanwhile has answered fetches"
 
     def ends(self, topics: Collection[str], *, committed: bool = True) -> dict[tuple[str, int], int]:
         """Return the ends of all partitions of these topics, behind open transactions if not `committed`."""
@@ -120,15 +120,29 @@ class Log:
         known: Any = consumer.list_topics(timeout=_DEADLINE_S).topics
         return [(topic, number) for topic in topics for number in known[self._prefix + topic].partitions]
 
-    def _read(self, consumer: confluent_kafka.Consumer, topics: Collection[str]) -> list[Record]:
+    def _read(self, topics: Collection[str], *, start: int, held_ms: int) -> list[Record]:
+        settings: dict[str, Any] = {
+            "bootstrap.servers": self._servers,
+            "group.id": "oracle",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": held_ms,
+        }
+        consumer = confluent_kafka.Consumer(settings)
+        try:
+            return self._read_to_ends(consumer, topics, start)
+        finally:
+            consumer.close()
+
+    def _read_to_ends(self, consumer: confluent_kafka.Consumer, topics: Collection[str], start: int) -> list[Record]:
         partitions = self._partitions(consumer, topics)
-        start = confluent_kafka.OFFSET_BEGINNING
         consumer.assign([confluent_kafka.TopicPartition(self._prefix + topic, n, start) for topic, n in partitions])
         records, open_ends = [], set(partitions)
         deadline = time.monotonic() + _DEADLINE_S
         while open_ends:
             assert time.monotonic() < deadline, f"no end in sight of {sorted(open_ends)}"
-            for message in consumer.consume(1000, 1.0):
+            for message in consumer.consume(1000, 0.1):
                 record = self._record(message)
                 error = message.error()
                 if error is None:
