@@ -11,7 +11,7 @@ from allocation.service_layer import ports
 from tests import builders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 ALLOCATE, BATCHES = topics.TopicPartition("allocate", 0), topics.TopicPartition("create_batch", 0)
 IDS = {"allocate": "id of allocate", "create_batch": "id of create_batch"}
@@ -22,7 +22,7 @@ class FakePlaces:
     def __init__(self, found: Mapping[str, str] | None) -> None:
         self._found = found
 
-    def topic_ids(self) -> Mapping[str, str]:
+    def topic_ids(self, _names: Collection[str]) -> Mapping[str, str]:
         if self._found is None:
             raise ports.DependencyDown("a test says so")
         return self._found

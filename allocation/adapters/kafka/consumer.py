@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _COMMITTED_TIMEOUT_S = 10.0
+_COMMIT_INTERVAL_S = 0.5  # at most so often the group is told how far it is
 _HELD_INTERVAL_S = 0.1  # how often it is asked whether partitions that wait may begin
 _DECIDED_INTERVAL_S = 1.0  # how often it is asked whether an operator has decided on what was set aside
 _UNDECIDED_REST_S = 30.0  # when that cannot be told: asking takes up to ten seconds then
@@ -62,6 +63,8 @@ class GroupConsumer:
         self._assignment = assignment.Assignment(pause=self._pause, on_placed=on_placed)
         self._recognition = recognition.Recognition(places, self._assignment)
         self._group_offsets: dict[Key, int] = {}
+        self._uncommitted: dict[Key, int] = {}
+        self._committed_until = 0.0
         self._held_until = 0.0
         self._undecided_until = 0.0
         self._incremental = protocol == "consumer"  # KIP-848 rebalances are always incremental
@@ -78,6 +81,8 @@ class GroupConsumer:
 
         Raises `DependencyDown` when a partition must be placed anew and that cannot be done now.
         """
+        if self._uncommitted and time.monotonic() > self._committed_until:
+            self._tell_group()
         if self._assignment.unplaced:
             self._place_again()
         if self._assignment.held and time.monotonic() > self._held_until:
@@ -100,6 +105,7 @@ class GroupConsumer:
 
     def keep_alive(self, duration_s: float) -> None:
         """Stay in the group for a while without taking anything."""
+        self._tell_group()
         self._pause(self._assignment.flowing)
         deadline = time.monotonic() + duration_s
         while (left := deadline - time.monotonic()) > 0:
@@ -126,20 +132,29 @@ class GroupConsumer:
         return self._assignment.take_ends()
 
     def commit(self, records: Iterable[messages.Record]) -> None:
-        """Tell the group how far these have been handled; does not wait, and may fail without harm."""
-        following = {(record.topic, record.partition): record.offset + 1 for record in records}
-        offsets = [confluent_kafka.TopicPartition(*key, offset) for key, offset in following.items()]
-        with contextlib.suppress(confluent_kafka.KafkaException):
-            self._consumer.commit(offsets=offsets, asynchronous=True)
+        """Note how far these have been handled; the group is told soon, without waiting, and without harm if it fails.
+
+        Only tools read it, and each time costs the broker more than handling a command does.
+        """
+        self._uncommitted |= {Key(record.topic, record.partition): record.offset + 1 for record in records}
 
     def close(self) -> None:
         """Leave the group, so that others take over at once (a static member keeps its place)."""
+        self._tell_group()
         self._consumer.close()
 
     def _subscribe(self) -> None:
         self._consumer.subscribe(
             self._names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
+
+    def _tell_group(self) -> None:
+        offsets = [confluent_kafka.TopicPartition(*key, offset) for key, offset in self._uncommitted.items()]
+        self._uncommitted.clear()
+        self._committed_until = time.monotonic() + _COMMIT_INTERVAL_S
+        with contextlib.suppress(confluent_kafka.KafkaException):
+            if offsets:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
 
     def _on_commit(
         self, error: confluent_kafka.KafkaError | None, offsets: list[confluent_kafka.TopicPartition]
@@ -235,6 +250,7 @@ class GroupConsumer:
         return dict.fromkeys(keys, placement.Misfit("the worker is stopping"))
 
     def _on_revoke(self, consumer: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+        self._tell_group()
         for partition in partitions:
             key = Key(partition.topic, partition.partition)
             self._assignment.forget(key)

@@ -55,9 +55,9 @@ class Placement:
         self._stored = stored
         self._first = first
 
-    def topic_ids(self) -> Mapping[str, str]:
-        """Return the ids of those of the topics that exist; blocks, raises `DependencyDown`."""
-        return {name: topic.topic_id for name, topic in self._admin.describe(self._names).items()}
+    def topic_ids(self, names: Collection[str]) -> Mapping[str, str]:
+        """Return the ids of those of these topics that exist; blocks, raises `DependencyDown`."""
+        return {name: topic.topic_id for name, topic in self._admin.describe(names).items()} if names else {}
 
     def of(self, keys: Collection[Key], committed: Mapping[Key, int]) -> dict[Key, Place | Misfit]:
         """Return the place of each of these partitions; blocks, raises `DependencyDown` when it cannot be known."""

@@ -36,7 +36,7 @@ class Recognition:
         """
         names = {record.topic for record in records}
         try:
-            found = self._places.topic_ids() if names else {}
+            found = self._places.topic_ids(names)
         except ports.DependencyDown:
             self._partitions.look_again_at(names)
             raise
@@ -50,11 +50,11 @@ class Recognition:
         """Notice now and then that a topic was made anew of which nothing arrives: it is as long as the old one was."""
         if time.monotonic() < self._quiet_until:
             return
+        known = self._partitions.topic_ids
         try:
-            found = self._places.topic_ids()
+            found = self._places.topic_ids(known)
         except ports.DependencyDown:  # nothing arrives in any case
             self._quiet_until = time.monotonic() + _REST_S
             return
         self._quiet_until = time.monotonic() + _INTERVAL_S
-        known = self._partitions.topic_ids
         self._partitions.look_again_at(name for name in known if found.get(name, known[name]) != known[name])

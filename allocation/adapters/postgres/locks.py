@@ -25,9 +25,8 @@ _LOCK = "SELECT name FROM locks WHERE name = ANY(%s::text[]) ORDER BY name FOR U
 def lock(cursor: Any, names: Collection[str]) -> None:
     """Hold these names until the transaction ends; waits for who holds one of them."""
     wanted = set(names)
-    given = (arrays.texts(wanted),)
+    given = arrays.texts(wanted)
     held = 0
     while held < len(wanted):  # again only when maintenance deletes a name between the two statements
-        cursor.execute(_INSERT, given)
-        cursor.execute(_LOCK, given)
+        cursor.execute(f"{_INSERT}; {_LOCK}", (given, given))
         held = cursor.rowcount

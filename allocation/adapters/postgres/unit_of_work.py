@@ -39,9 +39,11 @@ if TYPE_CHECKING:
 
 # All goes by index, whatever the planner takes a table to be: on one that grows, it would change its mind at 100,000
 # rows and read the whole of it for each micro-batch.
-_BEGIN = """
+# The relay and the API hear of it when it is committed, and not otherwise.
+_BEGIN = f"""
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off; SET LOCAL jit = off;
+{notifications.NOTIFY};
 SELECT now()
 """
 _JOURNAL = "INSERT INTO journal (number, version, entries) VALUES (nextval('journal_number'), %s, %s) RETURNING number"
@@ -230,7 +232,6 @@ class PostgresUnitOfWork:
             self._inbox.flush()
             if self._outbox:
                 copying.copy_columns(self._cursor, "outbox", _OUTBOX_COLUMNS, _outbox_columns(self._outbox))
-            self._cursor.execute(notifications.NOTIFY)
             kill_points.reached("worker.before_commit")
             self._connection.commit()
 
