@@ -69,6 +69,9 @@ class Desk(Protocol):
     ) -> None:
         """Take a parked command out, and write down how its waiting ended."""
 
+    def keep_waiting(self, parked: unit_of_work.ParkedCommand, outcome: outcomes.Waiting) -> None:
+        """Leave a parked command where it is, and write down what it waits for."""
+
     def poison(self, parked: unit_of_work.ParkedCommand, failure: failures.Failure) -> None:
         """Leave a parked command where it is, until an operator decides."""
 
@@ -94,8 +97,8 @@ class Draining:
         self.counts: Counter[str] = Counter()
         self.unfinished: frozenset[str] = frozenset()
         """The queues that can be gone through further, in another transaction."""
-        self.retried_waits: outcomes.Waiting | None = None
-        """What the poisoned one waits for, if it works again but is ahead of its batch."""
+        self.retried_waits = False
+        """Whether the poisoned one works again, but is ahead of its batch."""
 
     @property
     def ended(self) -> int:
@@ -158,8 +161,7 @@ class Draining:
         word = "released"
         if isinstance(outcome, outcomes.Waiting):
             if not self._has_expired(parked):
-                if parked.state == "poisoned":
-                    self.retried_waits = outcome
+                self._keep_waiting(parked, outcome)
                 return _Stop.WAITS
             outcome = outcomes.Refused(outcome.reason, outcome.error, outcome.error_class)
         if self._terms.expired_at is not None and isinstance(outcome, outcomes.Refused):
@@ -170,6 +172,12 @@ class Draining:
         self.counts["handled" if is_handled else "refused"] += 1
         self._ended_in[parked.queue] += 1
         return _Stop.LATER if is_handled and _creates(parked) else None  # what waited for it comes first
+
+    def _keep_waiting(self, parked: unit_of_work.ParkedCommand, outcome: outcomes.Waiting) -> None:
+        """Have it say what it waits for itself; one that has said so is left as it is."""
+        self.retried_waits = self.retried_waits or parked.state == "poisoned"
+        if parked.state != "waiting":
+            self._desk.keep_waiting(parked, outcome)
 
     def _handle(self, parked: unit_of_work.ParkedCommand) -> outcomes.Handled | outcomes.Waiting | outcomes.Refused:
         try:

@@ -99,6 +99,25 @@ class MicroBatch:
         self._uow.release_later(way.unfinished)
         return way
 
+    def keep_waiting(self, parked: unit_of_work.ParkedCommand, outcome: outcomes.Waiting) -> None:
+        """Write down what a parked command waits for itself, now that it was its turn.
+
+        Its grace is that from when it came; one that was poisoned has a new one.
+        """
+        reason, error = outcome.reason, outcome.error
+        self._uow.repark(
+            dataclasses.replace(
+                parked,
+                state="waiting",
+                reason=reason,
+                error=error,
+                error_class="",
+                stack="",
+                expires_at=parked.expires_at or self._uow.now + self._grace,
+            )
+        )
+        self._uow.record(_entry(parked.message, "waiting", reason=reason, error=error))
+
     def poison(self, parked: unit_of_work.ParkedCommand, failure: failures.Failure) -> None:
         """Leave a parked command where it is, until an operator decides."""
         error, error_class, stack = failure

@@ -77,8 +77,9 @@ class InboxEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ParkedCommand:
-    """A command that keeps its place in `queue`; `state` is waiting, queued or poisoned.
+    """A command that keeps its place in `queue`.
 
+    `state` is waiting (it was tried, and is ahead of its batch), queued (it was not its turn yet) or poisoned.
     `id` gives the order; None until it is stored. `error_class` and `stack` tell of an unexpected error.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -377,6 +378,25 @@ def test_what_was_taken_out_is_gone(subject: Subject) -> None:
         assert [parked.message for parked in uow.parked(["sku:LAMP"])] == [kept.message]
         uow.commit()
     assert [message for _, _, message, _ in subject.contents().parked] == [kept.message]
+
+
+def test_what_is_parked_for_another_reason_keeps_its_place(subject: Subject) -> None:
+    stored, behind, fresh = a_parked(), a_parked(), a_parked()
+    park(subject, stored, behind)
+    with subject.begin() as uow:
+        uow.claim([stored.message])
+        uow.park(fresh)
+        for one in (uow.parked(["sku:LAMP"])[0], fresh):
+            uow.repark(dataclasses.replace(one, state="queued", reason="queued", error="another", expires_at=None))
+        uow.commit()
+    with subject.begin() as uow:
+        uow.claim([stored.message])
+        found = uow.parked(["sku:LAMP"])
+    assert [(one.message, one.state, one.reason, one.error, one.expires_at) for one in found] == [
+        (stored.message, "queued", "queued", "another", None),
+        (behind.message, "waiting", "invalid_sku", "Invalid sku LAMP", AN_HOUR_LATER),
+        (fresh.message, "queued", "queued", "another", None),
+    ]
 
 
 def test_queues_are_told_by_the_batch_that_their_commands_name(subject: Subject) -> None:

@@ -181,7 +181,9 @@ def test_a_poisoned_command_that_is_only_ahead_of_its_batch_waits_from_now_on(wo
     world.take(an_order("o2"))
     assert world.operator.release("sku:LAMP", NOTE).counts == {}
     assert world.parked() == [("waiting", "o1"), ("queued", "o2")]
-    assert world.all_parked()[0].expires_at is not None
+    first = world.all_parked()[0]
+    assert first.expires_at is not None
+    assert world.installation.contents().inbox[first.message.id].error == "Invalid sku LAMP"
     assert world.audited() == ["jane parked.released: the bug is mended"]
     world.take(STOCK)
     assert (world.parked(), world.lines()) == ([], ["o1", "o2"])

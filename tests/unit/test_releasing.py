@@ -168,7 +168,7 @@ def test_a_release_ends_at_what_waits_for_another_batch_which_passes_the_rest(sc
     scene.send(*orders(1, 3), change, *orders(4, 6))
     scene.send(BATCH)
     scene.grace.check()
-    assert (scene.lines(), scene.parked[0]) == (["o1", "o2", "o3"], ("queued", "b2"))
+    assert (scene.lines(), scene.parked[0]) == (["o1", "o2", "o3"], ("waiting", "b2"))
     assert scene.database.state.releases == set()
     scene.send(commands.CreateBatch("b2", "LAMP", 9, builders.LATER))
     scene.grace.check()

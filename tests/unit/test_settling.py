@@ -305,6 +305,20 @@ def test_another_batch_of_the_sku_passes_and_releases_what_waited_for_the_sku_on
     assert (desk.parked, desk.available("b0"), desk.available("b1")) == ([], 1, 7)
 
 
+def test_what_waits_itself_once_it_is_its_turn_says_for_what_and_keeps_its_grace(desk: Desk) -> None:
+    desk.settle(LINE, builders.a_message(commands.ChangeBatchQuantity("b2", 7, "LAMP"), id="m1"))
+    assert (desk.entry("m1").reason, desk.database.state.parked[1].state) == ("queued", "queued")
+    expires_at = desk.database.state.parked[1].expires_at
+    desk.database.now += datetime.timedelta(seconds=1)
+    desk.settle(BATCH)
+    [parked] = desk.database.state.parked
+    assert (parked.state, parked.reason, parked.error) == ("waiting", "unknown_batch", "Unknown batch b2")
+    assert parked.expires_at == expires_at
+    entry = desk.entry("m1")
+    assert (entry.outcome, entry.reason, entry.error) == ("waiting", "unknown_batch", "Unknown batch b2")
+    assert [entry[0] for entry in desk.journal[-1]] == ["handled", "released"]
+
+
 def test_a_batch_of_another_sku_than_thought_releases_the_change_to_be_refused(desk: Desk) -> None:
     desk.settle(commands.CreateBatch("b0", "VASE", 5))
     desk.settle(

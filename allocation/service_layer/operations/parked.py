@@ -7,7 +7,6 @@ A command that fails again stays where it is, and so does all that stands behind
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -176,32 +175,12 @@ class ParkedCommands:
             uow.claim([parked.message for parked in chunk], oldest_of=queue, ids=step.sought)
             batch = self._batch(uow)
             way = batch.go_through(queue, step.terms(chunk))
-            self._repark_retried(uow, step, way)
             if way.ended or way.retried_waits or step.poisons:
                 uow.write_audit([audit.Entry("parked.released", _summary(step, chunk, way), note)])
                 uow.release_ended(queue - way.unfinished)
                 batch.finish()
                 uow.commit()
         return way.counts
-
-    def _repark_retried(self, uow: audit.OperatorUnitOfWork, step: _Step, way: draining.Draining) -> None:
-        """Have the poisoned command wait if it is only ahead of its batch; it keeps its place."""
-        waits = way.retried_waits
-        if waits is None:
-            return
-        [parked] = [one for one in uow.parked({step.queue}) if one.id == step.retried]
-        expires_at = uow.now + self._grace
-        uow.repark(
-            dataclasses.replace(
-                parked,
-                state="waiting",
-                reason=waits.reason,
-                error=waits.error,
-                error_class="",
-                stack="",
-                expires_at=expires_at,
-            )
-        )
 
     def _batch(self, uow: audit.OperatorUnitOfWork) -> settling.MicroBatch:
         return settling.MicroBatch(uow, envelopes=self._envelopes, grace=self._grace)
