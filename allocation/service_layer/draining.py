@@ -73,7 +73,7 @@ class Desk(Protocol):
         """Leave a parked command where it is, and write down what it waits for."""
 
     def poison(self, parked: unit_of_work.ParkedCommand, failure: failures.Failure) -> None:
-        """Leave a parked command where it is, until an operator decides."""
+        """Leave a parked command where it is, until an operator decides, and write down how it fails."""
 
 
 class _Stop(enum.Enum):

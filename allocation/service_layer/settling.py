@@ -119,7 +119,7 @@ class MicroBatch:
         self._uow.record(_entry(parked.message, "waiting", reason=reason, error=error))
 
     def poison(self, parked: unit_of_work.ParkedCommand, failure: failures.Failure) -> None:
-        """Leave a parked command where it is, until an operator decides."""
+        """Leave a parked command where it is, until an operator decides, and write down how it fails."""
         error, error_class, stack = failure
         self._uow.repark(
             dataclasses.replace(
@@ -132,6 +132,7 @@ class MicroBatch:
                 expires_at=None,
             )
         )
+        self._uow.record(_entry(parked.message, "waiting", reason="failed", error=error))
         self._runs.count("poisoned", parked.message.record)
 
     def handle(self, message: messages.Message) -> outcomes.Handled | outcomes.Waiting | outcomes.Refused:

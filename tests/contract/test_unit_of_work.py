@@ -302,11 +302,12 @@ def test_the_entries_of_parked_commands_can_be_replaced_too(subject: Subject) ->
         uow.claim([parked.message])
         uow.record(an_entry(outcome="waiting"))
         uow.commit()
-    with subject.begin() as uow:
-        claim(uow, builders.an_allocate())
-        uow.record(an_entry(result="b1"))
-        uow.commit()
-    assert subject.contents().inbox == {messages.MessageId("test", "m1"): an_entry(result="b1")}
+    for later in (an_entry(outcome="waiting", reason="failed", error="LookupError: a bug"), an_entry(result="b1")):
+        with subject.begin() as uow:
+            claim(uow, builders.an_allocate())
+            uow.record(later)
+            uow.commit()
+        assert subject.contents().inbox == {messages.MessageId("test", "m1"): later}
 
 
 @pytest.mark.parametrize(

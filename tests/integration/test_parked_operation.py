@@ -154,7 +154,9 @@ def test_a_command_that_fails_behind_the_released_one_is_poisoned_itself(
         result = world.operator.release("sku:LAMP", NOTE)
     assert (result.counts, world.lines()) == ({"handled": 1}, ["o1"])
     assert world.parked() == [("poisoned", "o2"), ("queued", "o3")]
-    assert world.all_parked()[0].error == "LookupError: o2 is cursed"
+    failed = world.all_parked()[0]
+    assert failed.error == "LookupError: o2 is cursed"
+    assert world.installation.contents().inbox[failed.message.id].error == failed.error
 
     assert world.operator.release("sku:LAMP", NOTE).counts == {"handled": 2}
     assert world.lines() == ["o1", "o2", "o3"]

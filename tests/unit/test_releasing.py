@@ -239,6 +239,19 @@ def test_a_parked_command_that_fails_stays_and_its_batch_goes_through(
     assert culprit.expires_at is None
 
 
+def test_the_inbox_tells_of_a_parked_command_that_fails_how_and_no_more_what_it_waited_for(
+    scene: Scene, curse: Callable[..., None]
+) -> None:
+    curse("o1")
+    scene.send(*orders(1, 1))
+    parked_id = scene.database.state.parked[0].message.id
+    before = scene.database.state.inbox[parked_id]
+    assert (before.outcome, before.reason) == ("waiting", "invalid_sku")
+    scene.send(BATCH)
+    after = scene.database.state.inbox[parked_id]
+    assert after == before._replace(reason="failed", error="LookupError: o1 is cursed")
+
+
 def test_one_that_fails_while_a_release_goes_on_stays_too(scene: Scene, curse: Callable[..., None]) -> None:
     curse("o4")
     scene.send(*orders(1, 5))
