@@ -43,8 +43,8 @@ def _measure(
     sender = ("tests.bench.pacing", job, str(rate), str(expected), str(on.sizes.skus))
     with contextlib.ExitStack() as stack:
         watcher = stack.enter_context(events.watching(settings, "line_allocated"))
-        meter = usage.Meter({**parts.pids(), **on.servers})
         sending = stack.enter_context(processes.running(*sender, settings=settings))
+        meter = usage.Meter({**parts.pids(), **on.servers, "sender": (sending.pid,)})
 
         def check() -> None:
             parts.check()
