@@ -216,4 +216,3 @@ class Product:
         self.version_number += 1
         self.events.append(events.Deallocated(line.orderid, line.sku, line.qty, batch.reference))
         return line
-
