@@ -194,7 +194,8 @@ def test_a_long_stream_leaves_no_table_larger_than_a_short_one(world: World) -> 
     """The same orders and quantities over and over, and names that nobody knows; VACUUM is the server's own part."""
     world.take(STOCK)
     sizes = [_sizes_after_a_round(world, number) for number in range(9)]
-    grown = {name: (sizes[2][name], size) for name, size in sizes[-1].items() if size > sizes[2][name]}
+    # Left in place, rows would make three times as much; a few pages more come of a VACUUM that came second.
+    grown = {name: (sizes[2][name], size) for name, size in sizes[-1].items() if size > 1.5 * sizes[2][name]}
     assert grown == {}
 
 
