@@ -3,8 +3,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -13,20 +14,23 @@ from allocation import bootstrap, config
 from allocation.adapters.opentelemetry import provider
 from allocation.entrypoints.observing import parts
 from allocation.service_layer import signals
-from tests import builders, collectors
+from tests import builders, collectors, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, MutableMapping
 
 SOON_S = 1.0
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    before = set(threading.enumerate())
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
     monkeypatch.setattr(provider, "FAREWELL_S", 0.3)  # what is meant to be collected is, much sooner
-    return monkeypatch
+    yield monkeypatch
+    # What was given up says so somewhat later, and must not say it to the next test.
+    waiting.wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 @pytest.fixture
@@ -141,11 +145,17 @@ def test_who_does_not_collect_delays_nothing(
 
 def test_an_outage_of_what_collects_is_said_in_our_own_log(environment: pytest.MonkeyPatch, nobody: str) -> None:
     environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", nobody)
-    with structlog.testing.capture_logs() as said:
-        handle_one()
-    problems = [line for line in said if line["event"] == "traces.problem"]
-    assert len(problems) == 1
-    assert "xport" in problems[0]["error"]  # whether it gives up by itself or because it is told to
+    environment.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
+    said: list[MutableMapping[str, Any]]
+
+    def problems() -> list[MutableMapping[str, Any]]:
+        return [line for line in said if line["event"] == "traces.problem"]
+
+    with structlog.testing.capture_logs() as said, parts.observed(config.load(), part="worker") as hearing:
+        hearing.handled([builders.a_record()], [builders.a_report(handled=1)], 0.1)
+        waiting.wait_until(lambda: bool(problems()))  # before it is told to give up, which it would say instead
+    assert len(problems()) == 1
+    assert "exporting" in problems()[0]["error"]
 
 
 @pytest.mark.parametrize(
