@@ -178,10 +178,12 @@ class Processor:
             kill_points.reached("worker.before_handling")
             handling_s = reporting.timed(unsettled, lambda message: settle(batch, message))
             batch.finish()
-            _advance(uow, positions, fresh)
+            handled = _last_of_each(fresh)
+            for log, record in handled.items():
+                uow.advance(log, expected=positions.get(log), new=position_after(record))
             kill_points.reached("worker.after_handling")
             uow.commit()
-        self._reached.update({log: record.offset + 1 for log, record in _last_of_each(fresh).items()})
+        self._reached.update({log: record.offset + 1 for log, record in handled.items()})
         return reporting.of(batch, repeated=repeated, handling_s=handling_s)
 
     def _check_has_not_gone_back(
@@ -236,12 +238,3 @@ def _is_fresh(record: messages.Record, position: unit_of_work.Position | None) -
         problem = f"the record at offset {record.offset} is not the one that was handled"
         raise LogDiverged(record.topic, record.partition, problem)
     return False
-
-
-def _advance(
-    uow: unit_of_work.MessageUnitOfWork,
-    positions: Mapping[messages.LogPartition, unit_of_work.Position],
-    fresh: Iterable[messages.Record],
-) -> None:
-    for log, record in _last_of_each(fresh).items():
-        uow.advance(log, expected=positions.get(log), new=position_after(record))
