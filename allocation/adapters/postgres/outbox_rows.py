@@ -70,12 +70,17 @@ WITH pass AS (
 SELECT (SELECT count(*) FROM pass), (SELECT count(*) FROM sent)
 """
 
-_QUARANTINE = """
-WITH shard AS (
+# The shard, locked, if it still is as it was seen.
+_SHARD_AS_SEEN = """
+shard AS (
     SELECT shard FROM relay_shards
     WHERE shard = %s AND passes = %s AND EXISTS (SELECT FROM instance WHERE incarnation = %s::uuid)
     FOR UPDATE
-), refused AS (
+)
+"""
+
+_QUARANTINE = f"""
+WITH {_SHARD_AS_SEEN}, refused AS (
     UPDATE outbox AS o SET quarantined = %s FROM shard
     WHERE o.id = %s AND o.shard = shard.shard AND o.quarantined IS NULL
     RETURNING o.shard, o.sku, o.id
@@ -85,22 +90,18 @@ WITH shard AS (
     RETURNING o.id
 )
 SELECT (SELECT count(*) FROM shard), (SELECT count(*) FROM refused) + (SELECT count(*) FROM behind)
-"""
+"""  # noqa: S608 - no text from outside
 
 # What commits after this look has not been sent by anybody: only the owner of the lease sends, and it is here.
-_SWITCH = """
-WITH shard AS (
-    SELECT shard FROM relay_shards
-    WHERE shard = %s AND passes = %s AND EXISTS (SELECT FROM instance WHERE incarnation = %s::uuid)
-    FOR UPDATE
-), waiting AS (
+_SWITCH = f"""
+WITH {_SHARD_AS_SEEN}, waiting AS (
     SELECT count(*) AS rows FROM outbox JOIN shard USING (shard)
 ), switched AS (
     UPDATE relay_shards AS s SET delivery = %s, repeated_until = now() FROM shard, waiting
     WHERE s.shard = shard.shard AND waiting.rows = 0
 )
 SELECT (SELECT count(*) FROM shard), (SELECT rows FROM waiting)
-"""
+"""  # noqa: S608 - no text from outside
 
 # Rows that came later, of a sku that is held back: marked, so that the scan does not meet them again and again.
 # Marked and released under one lock: no row may be marked that nothing stands before any more.
