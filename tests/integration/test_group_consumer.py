@@ -50,15 +50,21 @@ def a_member(
     )
 
 
+def a_topic_with_records(endpoints: devstack.Endpoints, *partitions: int) -> str:
+    """Return a topic of two partitions, with a record in each place of these."""
+    topic = kafka_logs.a_topic(endpoints, partitions=2)
+    producer = confluent_kafka.Producer({"bootstrap.servers": endpoints.kafka_bootstrap_servers})
+    for number in partitions:
+        producer.produce(topic, b"value", partition=number)
+    producer.flush()
+    return topic
+
+
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_a_partition_that_was_paused_when_it_was_taken_away_is_read_when_it_is_back(
     endpoints: devstack.Endpoints, protocol: str
 ) -> None:
-    topic = kafka_logs.a_topic(endpoints, partitions=2)
-    producer = confluent_kafka.Producer({"bootstrap.servers": endpoints.kafka_bootstrap_servers})
-    for number in range(2):
-        producer.produce(topic, b"value", partition=number)
-    producer.flush()
+    topic = a_topic_with_records(endpoints, 0, 1)
     with contextlib.closing(a_member(endpoints, topic, protocol)) as member:
         read_from(member, until={0, 1}.issubset)
         for number in range(2):
@@ -72,11 +78,7 @@ def test_a_partition_that_was_paused_when_it_was_taken_away_is_read_when_it_is_b
 def test_a_partition_that_the_client_has_given_up_is_read_on_where_it_begins_now(
     endpoints: devstack.Endpoints, protocol: str
 ) -> None:
-    topic = kafka_logs.a_topic(endpoints, partitions=2)
-    producer = confluent_kafka.Producer({"bootstrap.servers": endpoints.kafka_bootstrap_servers})
-    for number in (0, 0, 0, 1):
-        producer.produce(topic, b"value", partition=number)
-    producer.flush()
+    topic = a_topic_with_records(endpoints, 0, 0, 0, 1)
     client = admin.AdminClient({"bootstrap.servers": endpoints.kafka_bootstrap_servers})
     for deleted in client.delete_records([confluent_kafka.TopicPartition(topic, 0, 2)]).values():
         deleted.result()
