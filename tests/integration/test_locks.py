@@ -153,7 +153,7 @@ def test_of_two_workers_with_the_same_partition_one_handles_it(
     zombie = pool.submit(installations.a_processor(lambda: held).process, [records[0]])
     assert held.is_ready.wait(DEADLINE_S)
     # The new owner needs none of the zombie's locks to take the partition from it.
-    other = a_record(commands.CreateBatch("v1", "VASE", 10), 0)
+    other = a_record(commands.CreateBatch("v1", "VASE", 10), 0, id="another")  # that the id is new does not help
     installations.a_processor(installation.begin).process([other])
     held.may_go_on.set()
     with pytest.raises(ports.Retryable, match="another worker has moved the position of create_batch/0"):

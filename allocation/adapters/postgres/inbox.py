@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from allocation.adapters.postgres import arrays, copying
-from allocation.service_layer import messages, ports, unit_of_work
+from allocation.adapters.postgres import arrays
+from allocation.service_layer import messages, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from allocation.adapters.postgres import writes
 
 _COLUMNS = (
     "id", "source", "attempt", "digest", "outcome", "topic", "partition", "offset", "result", "reason", "error",
@@ -53,16 +55,15 @@ class Inbox:
         """Set the entry of its identity."""
         self._written[entry.id] = entry
 
-    def flush(self) -> None:
-        """Write what was recorded; a new identity that another transaction has written too fails as `Retryable`."""
+    def flush(self, changes: writes.Writes) -> None:
+        """Have written what was recorded; an identity that another transaction has written too fails as `Retryable`."""
         new = [entry for id_, entry in self._written.items() if id_ not in self._stored]
         if new:
-            copying.copy_columns(self._cursor, "inbox", _COLUMNS, _columns(new))
+            changes.insert("inbox", _COLUMNS, _columns(new))
         known = [entry for id_, entry in self._written.items() if id_ in self._stored]
         if known:
-            self._cursor.execute(_REPLACE, list(map(list, _columns(known))))
-            if self._cursor.rowcount != len(known):
-                raise ports.Retryable("an entry of the inbox grew too old and was pruned while it was in use")
+            otherwise = "an entry of the inbox grew too old and was pruned while it was in use"
+            changes.change(_REPLACE, list(map(list, _columns(known))), rows=len(known), otherwise=otherwise)
 
 
 def _columns(entries: Sequence[unit_of_work.InboxEntry]) -> Sequence[Sequence[object]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from allocation.adapters.postgres import arrays
-from allocation.service_layer import messages, ports, unit_of_work
+from allocation.service_layer import messages, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+
+    from allocation.adapters.postgres import writes
 
 _READ_ALL = "SELECT topic_id, partition, topic, next_offset, leader_epoch, last_offset, last_digest FROM positions"
 _READ = f"""
@@ -52,15 +54,18 @@ def _by_log(rows: Iterable[Any]) -> Mapping[messages.LogPartition, unit_of_work.
 
 
 def move(
-    cursor: Any, log: messages.LogPartition, *, expected: unit_of_work.Position | None, new: unit_of_work.Position
+    changes: writes.Writes,
+    log: messages.LogPartition,
+    *,
+    expected: unit_of_work.Position | None,
+    new: unit_of_work.Position,
 ) -> None:
-    """Set a position that still is what was read; raises `Retryable` when another worker moved it."""
+    """Have a position set that still is what was read; if another worker has moved it, that fails as `Retryable`."""
+    otherwise = f"another worker has moved the position of {new.topic}/{log.partition}"
     if expected is None:
-        cursor.execute(_BEGIN, (*new, *log))
+        changes.change(_BEGIN, (*new, *log), rows=1, otherwise=otherwise)
     else:
-        cursor.execute(_MOVE, (*new, *log, expected.next_offset))
-    if cursor.rowcount != 1:
-        raise ports.Retryable(f"another worker has moved the position of {new.topic}/{log.partition}")
+        changes.change(_MOVE, (*new, *log, expected.next_offset), rows=1, otherwise=otherwise)
 
 
 def forget(cursor: Any, logs: Collection[messages.LogPartition]) -> None:

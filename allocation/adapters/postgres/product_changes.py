@@ -7,14 +7,14 @@ else has changed meanwhile is noticed by its version.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from allocation.adapters.postgres import arrays, copying
-from allocation.service_layer import ports
+from allocation.adapters.postgres import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from allocation.adapters.postgres import writes
     from allocation.domain import model
 
 _INSERT_PRODUCTS = """
@@ -77,21 +77,21 @@ class _Rows:
     lines_new: list[tuple[object, ...]] = field(default_factory=list)
 
 
-def write(cursor: Any, changes: Sequence[Change], *, batches: Mapping[str, LoadedBatch]) -> None:
-    """Write these products; `batches` are those that were loaded, by reference.
+def write(into: writes.Writes, changes: Sequence[Change], *, batches: Mapping[str, LoadedBatch]) -> None:
+    """Have these products written; `batches` are those that were loaded, by reference.
 
-    Raises `Retryable` when a product is no longer the version that was loaded.
+    When a product is no longer the version that was loaded, that fails as `Retryable`.
     """
-    _write_products(cursor, changes)
+    _write_products(into, changes)
     rows = _Rows()
     for change in changes:
         for batch in change.product.batches:
             _compare(batch, batches.get(batch.reference), rows)
-    _write_batches(cursor, rows)
-    _write_lines(cursor, rows)
+    _write_batches(into, rows)
+    _write_lines(into, rows)
 
 
-def _write_products(cursor: Any, changes: Sequence[Change]) -> None:
+def _write_products(into: writes.Writes, changes: Sequence[Change]) -> None:
     new, old = [], []
     for product, loaded, sequence in changes:
         if loaded is None:
@@ -99,11 +99,10 @@ def _write_products(cursor: Any, changes: Sequence[Change]) -> None:
         else:
             old.append((product.sku, loaded, product.version_number, sequence))
     if new:
-        cursor.execute(_INSERT_PRODUCTS, arrays.columns(new))
+        into.change(_INSERT_PRODUCTS, arrays.columns(new))
     if old:
-        cursor.execute(_UPDATE_PRODUCTS, arrays.columns(old))
-        if cursor.rowcount != len(old):
-            raise ports.Retryable("another writer has changed one of these products since it was read")
+        otherwise = "another writer has changed one of these products since it was read"
+        into.change(_UPDATE_PRODUCTS, arrays.columns(old), rows=len(old), otherwise=otherwise)
 
 
 def _compare(batch: model.Batch, loaded: LoadedBatch | None, rows: _Rows) -> None:
@@ -125,17 +124,18 @@ def _compare(batch: model.Batch, loaded: LoadedBatch | None, rows: _Rows) -> Non
         rows.new_batches.append(row)
 
 
-def _write_batches(cursor: Any, rows: _Rows) -> None:
+def _write_batches(into: writes.Writes, rows: _Rows) -> None:
     if rows.new_batches:
-        cursor.execute(_INSERT_BATCHES, arrays.columns(rows.new_batches))
+        into.change(_INSERT_BATCHES, arrays.columns(rows.new_batches))
     if rows.changed_batches:
-        cursor.execute(_UPDATE_BATCHES, arrays.columns(rows.changed_batches))
+        into.change(_UPDATE_BATCHES, arrays.columns(rows.changed_batches))
 
 
-def _write_lines(cursor: Any, rows: _Rows) -> None:
-    if rows.lines_gone:
-        cursor.execute(_DELETE_LINES, arrays.columns(rows.lines_gone))
-    copying.copy_in(cursor, "order_lines", _LINES, rows.lines_new)
+def _write_lines(into: writes.Writes, rows: _Rows) -> None:
+    if rows.lines_gone:  # a line that moves to another batch is deleted and inserted
+        into.at_once(_DELETE_LINES, arrays.columns(rows.lines_gone))
+    if rows.lines_new:
+        into.insert("order_lines", _LINES, list(zip(*rows.lines_new, strict=True)))
 
 
 def _difference(

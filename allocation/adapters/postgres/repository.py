@@ -14,9 +14,9 @@ from allocation.domain import commands, events, model
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-_SKUS_OF = "SELECT sku FROM batches WHERE reference = ANY(%s::text[])"
+    from allocation.adapters.postgres import writes
 
-_PRODUCTS = "SELECT sku, version_number, event_sequence FROM products WHERE sku = ANY(%s::text[])"
+_SKUS_OF = "SELECT sku FROM batches WHERE reference = ANY(%s::text[])"
 
 _LINES = """
 SELECT l.batchref, l.place, l.orderid, l.sku, l.qty
@@ -39,11 +39,12 @@ CROSS JOIN LATERAL (
 WHERE top.freed_before < b.allocated - shrunk.least
 """
 
-# Joined, since for `= ANY` the planner compares each of the skus with each of the most common ones.
-_BATCHES = """
-SELECT reference, sku, created_quantity, eta, purchased, allocated, line_count
-FROM unnest(%s::text[]) AS wanted (sku) JOIN batches USING (sku)
-WHERE allocated < purchased OR reference = ANY(%s::text[])
+# A product that has no such batch is there too. Joined, since for `= ANY` the planner compares each of the skus with
+# each of the most common ones.
+_PRODUCTS = """
+SELECT p.sku, version_number, event_sequence, reference, created_quantity, eta, purchased, allocated, line_count
+FROM unnest(%s::text[]) AS wanted (sku) JOIN products AS p USING (sku)
+LEFT JOIN batches AS b ON b.sku = p.sku AND (b.allocated < b.purchased OR b.reference = ANY(%s::text[]))
 """
 
 
@@ -68,13 +69,9 @@ class PostgresProducts:
     def load(self, skus: Collection[str], claimed: Iterable[commands.Command]) -> None:
         """Load these products, as far as these commands concern them, in a fixed number of statements."""
         wanted = list(claimed)
-        self._cursor.execute(_PRODUCTS, (arrays.texts(skus),))
-        for sku, version, sequence in self._cursor:
-            self._versions[sku] = version
-            self._sequences[sku] = sequence
         places = self._load_lines(wanted)
         refs = {*places, *self._note_refs(wanted)}
-        self._load_batches(skus, refs, places)
+        self._load_products(skus, refs, places)
 
     def get(self, sku: str) -> model.Product | None:
         """Return the product, None when no batch of it was ever created."""
@@ -114,8 +111,8 @@ class PostgresProducts:
         self._new_sequences[sku] = number
         return number
 
-    def flush(self) -> None:
-        """Write the differences; raises `Retryable` when a product is no longer the version that was loaded."""
+    def flush(self, into: writes.Writes) -> None:
+        """Have the differences written; when a product is no longer the version loaded, that fails as `Retryable`."""
         changes = [
             product_changes.Change(
                 product, self._versions.get(sku), self._new_sequences.get(sku, self._sequences.get(sku, 0))
@@ -124,7 +121,7 @@ class PostgresProducts:
             if product.version_number != self._versions.get(sku, 0) or sku in self._new_sequences
         ]
         if changes:
-            product_changes.write(self._cursor, changes, batches=self._batches)
+            product_changes.write(into, changes, batches=self._batches)
 
     def _note_refs(self, wanted: Iterable[commands.Command]) -> set[str]:
         refs = set()
@@ -154,12 +151,18 @@ class PostgresProducts:
         for batchref, place, orderid, sku, qty in self._cursor:
             found.setdefault(batchref, {})[place] = model.OrderLine(orderid, sku, qty)
 
-    def _load_batches(
+    def _load_products(
         self, skus: Collection[str], refs: Collection[str], places: Mapping[str, dict[model.OrderLine, int]]
     ) -> None:
-        of_sku: dict[str, list[model.Batch]] = {sku: [] for sku in self._versions}
-        self._cursor.execute(_BATCHES, (arrays.texts(skus), arrays.texts(refs)))
-        for ref, sku, created, eta, purchased, allocated, line_count in self._cursor:
+        of_sku: dict[str, list[model.Batch]] = {}
+        self._cursor.execute(_PRODUCTS, (arrays.texts(skus), arrays.texts(refs)))
+        for sku, version, sequence, ref, created, eta, purchased, allocated, line_count in self._cursor:
+            if sku not in of_sku:
+                of_sku[sku] = []
+                self._versions[sku] = version
+                self._sequences[sku] = sequence
+            if ref is None:
+                continue
             lines = places.get(ref, {})
             batch = model.Batch.restore(ref, sku, created, eta, purchased=purchased, allocated=allocated, lines=lines)
             of_sku[sku].append(batch)

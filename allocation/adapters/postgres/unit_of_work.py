@@ -14,7 +14,6 @@ import psycopg2
 
 import allocation
 from allocation.adapters.postgres import (
-    copying,
     engine,
     headers,
     inbox,
@@ -23,6 +22,7 @@ from allocation.adapters.postgres import (
     parked,
     positions,
     repository,
+    writes,
 )
 from allocation.domain import commands
 from allocation.service_layer import kill_points, messages, unit_of_work
@@ -71,6 +71,8 @@ class PostgresUnitOfWork:
         self._announced: list[external_events.ExternalEvent] = []
         self._outbox: list[messages.OutboxMessage] = []
         self._moves: list[_Move] = []
+        self._journal: list[list[object]] | None = None
+        self._oldest_ms: int | None = None
 
     def __enter__(self) -> Self:
         with engine.translated_errors():
@@ -201,20 +203,9 @@ class PostgresUnitOfWork:
         self._outbox.append(outgoing)
 
     def journal(self, entries: Iterable[unit_of_work.JournalEntry], *, oldest_ms: int | None = None) -> None:
-        """Write the journal's row, and put it into the outbox before all else of this transaction."""
-        content = json.dumps([list(entry) for entry in entries])
-        with engine.translated_errors():
-            self._cursor.execute(_JOURNAL, (allocation.__version__, content))
-            (number,) = self._cursor.fetchone()
-        row = {
-            "number": number,
-            "handled_at": self.now.isoformat(),
-            "version": allocation.__version__,
-            "entries": json.loads(content),
-        }
-        headers = () if oldest_ms is None else ((messages.COMMANDS_SINCE, b"%d" % oldest_ms),)
-        outgoing = messages.OutboxMessage(self._journal_topic, str(number).encode(), json.dumps(row).encode(), headers)
-        self._outbox.insert(0, outgoing)
+        """Write the journal's row at commit, and put it into the outbox before all else of this transaction."""
+        self._journal = [list(entry) for entry in entries]
+        self._oldest_ms = oldest_ms
 
     def advance(
         self, log: messages.LogPartition, *, expected: unit_of_work.Position | None, new: unit_of_work.Position
@@ -225,13 +216,7 @@ class PostgresUnitOfWork:
     def commit(self) -> None:
         """Write all differences and commit; the relay and the API are told."""
         with engine.translated_errors():
-            for move in self._moves:
-                positions.move(self._cursor, move.log, expected=move.expected, new=move.new)
-            self.products.flush()
-            self._parked.flush()
-            self._inbox.flush()
-            if self._outbox:
-                copying.copy_columns(self._cursor, "outbox", _OUTBOX_COLUMNS, _outbox_columns(self._outbox))
+            self._write()
             kill_points.reached("worker.before_commit")
             self._connection.commit()
 
@@ -243,6 +228,32 @@ class PostgresUnitOfWork:
         self.products = repository.PostgresProducts(self._cursor)
         self._inbox = inbox.Inbox(self._cursor)
         self._parked = parked.Parked(self._cursor)
+
+    def _write(self) -> None:
+        changes = writes.Writes(self._cursor)
+        for move in self._moves:
+            positions.move(changes, move.log, expected=move.expected, new=move.new)
+        self.products.flush(changes)
+        self._parked.flush()
+        self._inbox.flush(changes)
+        if self._journal is None:
+            changes.send()
+        else:
+            number = changes.send(_JOURNAL, (allocation.__version__, json.dumps(self._journal)))
+            self._outbox.insert(0, self._journal_message(number, self._journal))
+        if self._outbox:
+            changes.insert("outbox", _OUTBOX_COLUMNS, _outbox_columns(self._outbox))
+            changes.send()
+
+    def _journal_message(self, number: int, entries: list[list[object]]) -> messages.OutboxMessage:
+        row = {
+            "number": number,
+            "handled_at": self.now.isoformat(),
+            "version": allocation.__version__,
+            "entries": entries,
+        }
+        headers = () if self._oldest_ms is None else ((messages.COMMANDS_SINCE, b"%d" % self._oldest_ms),)
+        return messages.OutboxMessage(self._journal_topic, str(number).encode(), json.dumps(row).encode(), headers)
 
     def _released_by(self, named: Iterable[commands.Command]) -> set[str]:
         created = [command for command in named if isinstance(command, commands.CreateBatch)]

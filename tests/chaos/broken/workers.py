@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from allocation.adapters.kafka import topics
+    from allocation.adapters.postgres import writes
     from allocation.service_layer import messages, unit_of_work
 
 _SLOW_S = 0.05
@@ -34,7 +35,7 @@ ORDER BY name ON CONFLICT DO NOTHING
 """
 _READ_WHILE_LOCKING = """
 SELECT p.sku, p.version_number, p.event_sequence,
-    b.reference, b.sku, b.created_quantity, b.eta, b.purchased, b.allocated, b.line_count
+    b.reference, b.created_quantity, b.eta, b.purchased, b.allocated, b.line_count
 FROM products AS p JOIN batches AS b USING (sku) WHERE p.sku = ANY(%s) ORDER BY p.sku FOR UPDATE OF p
 """
 
@@ -74,8 +75,8 @@ def no_position_check() -> None:
     def is_fresh(*_: Any) -> bool:
         return True
 
-    def move(cursor: Any, log: messages.LogPartition, *, new: unit_of_work.Position, **_: Any) -> None:
-        cursor.execute(_MOVE_ANYWAY, (*new, *log))
+    def move(changes: writes.Writes, log: messages.LogPartition, *, new: unit_of_work.Position, **_: Any) -> None:
+        changes.change(_MOVE_ANYWAY, (*new, *log))
 
     processing._is_fresh = is_fresh  # type: ignore[assignment]
     positions.move = move
@@ -119,26 +120,19 @@ def read_while_locking() -> None:
 
 
 class _ReadingWhileLocking:
-    """A cursor that answers the question for the batches from the statement that asked for the products."""
+    """A cursor that locks the products in the statement which reads them."""
 
     def __init__(self, cursor: Any) -> None:
         self._cursor = cursor
-        self._rows: list[Any] = []
-        self._kept: list[Any] | None = None
 
     def execute(self, statement: str, parameters: Any = None) -> None:
-        self._kept = None
         if statement == repository._PRODUCTS:
-            self._cursor.execute(_READ_WHILE_LOCKING, parameters)
-            self._rows = self._cursor.fetchall()
-            self._kept = list({row[0]: row[:3] for row in self._rows}.values())
-        elif statement == repository._BATCHES:
-            self._kept = [row[3:] for row in self._rows]
+            self._cursor.execute(_READ_WHILE_LOCKING, parameters[:1])
         else:
             self._cursor.execute(statement, parameters)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._cursor if self._kept is None else self._kept)
+        return iter(self._cursor)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cursor, name)
