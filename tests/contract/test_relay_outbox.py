@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Protocol
+import uuid
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import sqlalchemy
@@ -110,25 +111,46 @@ def a_checkpoint(outbox: ports.Outbox, *runs: tuple[int, int], number: int = 1) 
     )
 
 
+def read(outbox: ports.Outbox, *, limit: int = 100) -> ports.Window:
+    return outbox.read(limit=limit, state=outbox.state())
+
+
 def read_ids(outbox: ports.Outbox, *, limit: int = 100) -> list[int]:
-    return [row[0] for row in outbox.read(limit=limit).rows]
+    return [row[0] for row in read(outbox, limit=limit).rows]
 
 
 def test_rows_are_read_in_the_order_of_their_ids(subject: Subject) -> None:
     for row_id in (3, 1, 2):
         subject.insert(row_id)
-    window = subject.outbox.read(limit=10)
+    window = read(subject.outbox)
     assert [row[0] for row in window.rows] == [1, 2, 3]
     assert not window.is_cut
-    assert window.state == subject.outbox.state()
 
 
 def test_a_read_takes_no_more_than_its_limit(subject: Subject) -> None:
     for row_id in (1, 2, 3):
         subject.insert(row_id)
-    window = subject.outbox.read(limit=2)
+    window = read(subject.outbox, limit=2)
     assert [row[0] for row in window.rows] == [1, 2]
     assert window.is_cut
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"passes": 1},
+        {"incarnation": "00000000-0000-0000-0000-000000000000"},
+        {"delivery": ports.Delivery.AT_LEAST_ONCE},
+    ],
+    ids=str,
+)
+def test_nothing_is_read_of_a_shard_that_is_not_as_it_was_seen(subject: Subject, change: Any, rows: int) -> None:
+    seen = dataclasses.replace(subject.outbox.state(), **change)
+    for row_id in range(1, rows + 1):
+        subject.insert(row_id)
+    with pytest.raises(ports.Superseded):
+        subject.outbox.read(limit=10, state=seen)
 
 
 def test_settling_deletes_the_rows_of_the_pass_alone_and_counts_it(subject: Subject) -> None:
@@ -248,7 +270,7 @@ def test_a_read_takes_no_more_than_its_bytes_but_at_least_one_row(
         postgres.insert(row_id, sku=None, value=b"x" * size)
     sizes = []
     for number, last in enumerate((1, 4, 5), start=1):
-        window = postgres.outbox.read(limit=100)
+        window = read(postgres.outbox)
         sizes.append(([row[0] for row in window.rows], window.is_cut))
         postgres.outbox.settle(a_checkpoint(postgres.outbox, (1, last), number=number))
     assert sizes == [([1], True), ([2, 3, 4], True), ([5], False)]
@@ -257,7 +279,7 @@ def test_a_read_takes_no_more_than_its_bytes_but_at_least_one_row(
 def test_an_empty_value_is_not_taken_for_none(postgres: PostgresSubject) -> None:
     postgres.insert(1, sku=None, value=b"")
     postgres.insert(2, sku="", value=bytes(range(256)))
-    assert postgres.outbox.read(limit=2).rows == [
+    assert read(postgres.outbox, limit=2).rows == [
         (1, "events", None, None, b"", "[]"),
         (2, "events", None, b"", bytes(range(256)), "[]"),
     ]

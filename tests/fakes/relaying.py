@@ -46,7 +46,8 @@ class FakeOutbox:
     def state(self) -> ports.ShardState:
         return self.shard_state
 
-    def read(self, *, limit: int) -> ports.Window:
+    def read(self, *, limit: int, state: ports.ShardState) -> ports.Window:
+        self._check(state)
         held_back: set[str] = set()
         rows = []
         for _, stored in sorted(self.stored.items()):
@@ -54,7 +55,7 @@ class FakeOutbox:
                 held_back.add(stored.sku)
             if not stored.quarantined and stored.sku not in held_back:
                 rows.append(stored.row)
-        return ports.Window(rows[:limit], is_cut=len(rows) >= limit, state=self.shard_state)
+        return ports.Window(rows[:limit], is_cut=len(rows) >= limit)
 
     def count(self, checkpoint: checkpoints.Checkpoint) -> int:
         return len(self._of(checkpoint))

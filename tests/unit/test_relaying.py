@@ -123,7 +123,7 @@ def test_a_relay_that_wakes_up_between_commit_and_deletion_deletes_nothing() -> 
         sent = checkpoints.Checkpoint(
             database_id="database", incarnation="first life", number=1, runs=(checkpoints.Run(1, 2),)
         )
-        transactions.send(list(outbox.read(limit=2).rows), sent)
+        transactions.send(list(outbox.read(limit=2, state=outbox.state()).rows), sent)
     a_relay(outbox, kafka)
     outbox.insert(3)
     with pytest.raises(ports.Superseded):

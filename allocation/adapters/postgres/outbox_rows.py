@@ -40,13 +40,16 @@ EXISTS (
 )
 """
 
-# The first row comes however large it is.
+# The first row comes however large it is. There are none if the shard is not as it was seen.
 _READ = f"""
 SELECT id, topic, partition, key, value, headers FROM (
     SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before FROM (
         SELECT id, topic, partition, key, value, headers,
             coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0) + octet_length(headers) AS bytes
-        FROM outbox AS o WHERE shard = %s AND quarantined IS NULL AND NOT {_BEHIND}
+        FROM outbox AS o WHERE shard = %s AND quarantined IS NULL AND NOT {_BEHIND} AND EXISTS (
+            SELECT FROM relay_shards AS s CROSS JOIN instance AS i
+            WHERE s.shard = %s AND s.passes = %s AND i.incarnation = %s::uuid AND s.delivery = %s
+        )
         ORDER BY id LIMIT %s
     ) AS first_rows
 ) AS sized_rows WHERE bytes_before < %s
@@ -148,14 +151,17 @@ class OutboxRows:
             delivery=ports.Delivery(delivery),
         )
 
-    def read(self, *, limit: int) -> ports.Window:
+    def read(self, *, limit: int, state: ports.ShardState) -> ports.Window:
         """Return the first unsent rows in id order, at most `limit` and `MAX_BYTES`."""
+        seen = (self._shard, state.passes, state.incarnation, state.delivery.value)
         with postgres.translated_errors():
             if self._has_quarantined:
                 self._cursor.execute(_HOLD_BACK, (self._shard, self._shard, limit))
-            self._cursor.execute(_READ, (self._shard, limit, MAX_BYTES))
+            self._cursor.execute(_READ, (self._shard, *seen, limit, MAX_BYTES))
             rows = self._cursor.fetchall()
-        return ports.Window(rows, is_cut=_is_cut(rows, limit), state=self.state())
+        if not rows:
+            self._check(self.state() == state)
+        return ports.Window(rows, is_cut=_is_cut(rows, limit))
 
     def count(self, checkpoint: checkpoints.Checkpoint) -> int:
         """Return how many of the rows of this pass are there."""
@@ -180,6 +186,7 @@ class OutboxRows:
             self._cursor.execute(_QUARANTINE, (*guard, reason, row_id))
             is_current, count = self._cursor.fetchone()
         self._check(is_current)
+        self._has_quarantined = True
         return int(count)
 
     def switch(self, delivery: ports.Delivery, *, state: ports.ShardState) -> int:

@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import psycopg2
+import psycopg2.extensions
 
 import allocation
 from allocation.adapters.postgres import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 # rows and read the whole of it for each micro-batch.
 # The relay and the API hear of it when it is committed, and not otherwise.
 _BEGIN = f"""
+BEGIN;
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
 SET LOCAL enable_mergejoin = off; SET LOCAL jit = off;
 {notifications.NOTIFY};
@@ -77,6 +79,7 @@ class PostgresUnitOfWork:
     def __enter__(self) -> Self:
         with engine.translated_errors():
             self._connection = self._database.raw_connection()
+            self._driver: Any = self._connection.driver_connection
             try:
                 self._begin()
             except BaseException:
@@ -88,7 +91,9 @@ class PostgresUnitOfWork:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self._connection.rollback()
+            if self._driver.info.transaction_status != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
+                self._cursor.execute("ROLLBACK")
+            self._driver.autocommit = False
             self._connection.close()
         except psycopg2.Error:  # the connection broke, and so the server has rolled back
             self._connection.invalidate()
@@ -218,11 +223,11 @@ class PostgresUnitOfWork:
         with engine.translated_errors():
             self._write()
             kill_points.reached("worker.before_commit")
-            self._connection.commit()
+            self._cursor.execute("COMMIT")
 
     def _begin(self) -> None:
-        cursor: Any = self._connection.cursor()
-        self._cursor = cursor
+        self._driver.autocommit = True  # else it begins by itself, with a statement of its own
+        self._cursor = self._driver.cursor()
         self._cursor.execute(_BEGIN)
         (self.now,) = self._cursor.fetchone()
         self.products = repository.PostgresProducts(self._cursor)

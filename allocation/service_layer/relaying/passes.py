@@ -80,7 +80,8 @@ class ShardRelay:
         kill_points.reached("relay.during_recovery")
         count = 0 if checkpoint is None else self._outbox.count(checkpoint)
         # Another relay may have fenced this one off and gone on: then the three do not belong together.
-        self._check_unchanged(self._outbox.state())
+        if self._outbox.state() != self._state:
+            raise ports.Superseded(f"shard {self._shard} was changed by another relay")
         sent = recovery.unsettled(checkpoint, state=self._state, shard=self._shard)
         if sent is None:
             return 0
@@ -90,8 +91,7 @@ class ShardRelay:
     def run_pass(self) -> Passed:
         """Send the first unsent rows and delete them; without any, Kafka is left alone."""
         started = time.monotonic()
-        window = self._outbox.read(limit=self._size.rows)
-        self._check_unchanged(window.state)
+        window = self._outbox.read(limit=self._size.rows, state=self._state)
         if window.rows:
             self._relay(window.rows)
             duration_s = time.monotonic() - started
@@ -119,10 +119,6 @@ class ShardRelay:
             log.warning("relay.rows_missing", shard=self._shard, number=checkpoint.number, rows=len(rows))
         kill_points.reached("relay.after_delete")
         self._size.grow()
-
-    def _check_unchanged(self, state: ports.ShardState) -> None:
-        if state != self._state:
-            raise ports.Superseded(f"shard {self._shard} was changed by another relay")
 
     def _checkpoint(self, rows: Sequence[ports.Row]) -> checkpoints.Checkpoint:
         return checkpoints.Checkpoint(

@@ -60,11 +60,10 @@ class ShardState:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The first unsent rows, and the state of the shard after they were read; `is_cut`: more rows are there."""
+    """The first unsent rows; `is_cut`: more are there."""
 
     rows: Sequence[Row]
     is_cut: bool
-    state: ShardState
 
 
 class Outbox(Protocol):
@@ -73,8 +72,11 @@ class Outbox(Protocol):
     def state(self) -> ShardState:
         """Return the state of the shard; raises `RelayStopped` when there is no such shard."""
 
-    def read(self, *, limit: int) -> Window:
-        """Return the first unsent rows in id order, without those behind a quarantined one of their sku."""
+    def read(self, *, limit: int, state: ShardState) -> Window:
+        """Return the first unsent rows in id order, without those behind a quarantined one of their sku.
+
+        Raises `Superseded` if the shard is not in this state any more.
+        """
 
     def count(self, checkpoint: checkpoints.Checkpoint) -> int:
         """Return how many of the rows of this pass are there."""

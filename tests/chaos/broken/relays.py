@@ -51,13 +51,13 @@ def by_last_id() -> None:
     original = outbox_rows.OutboxRows.read
     last = 0
 
-    def read(self: outbox_rows.OutboxRows, *, limit: int) -> ports.Window:
+    def read(self: outbox_rows.OutboxRows, *, limit: int, state: ports.ShardState) -> ports.Window:
         nonlocal last
         self._cursor.execute(_GONE, (self._shard, last))
-        window = original(self, limit=limit)
+        window = original(self, limit=limit, state=state)
         rows = [row for row in window.rows if row[0] > last]
         last = max((row[0] for row in rows), default=last)
-        return ports.Window(rows, is_cut=window.is_cut, state=window.state)
+        return ports.Window(rows, is_cut=window.is_cut)
 
     outbox_rows.OutboxRows.read = read  # type: ignore[method-assign]
 
