@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 
 def texts(values: Collection[str]) -> str:
@@ -32,10 +32,11 @@ def numbers(values: Collection[int]) -> str:
 
 def columns(rows: Collection[Any]) -> tuple[object, ...]:
     """Return an array for each column of these rows, of which there is at least one."""
-    return tuple(map(_of_values, zip(*rows, strict=True)))
+    return tuple(map(of_values, zip(*rows, strict=True)))
 
 
-def _of_values(column: tuple[Any, ...]) -> object:
+def of_values(column: Sequence[Any]) -> object:
+    """Return an array of any values; a list, where the driver must write it."""
     kinds = set(map(type, column))
     if kinds == {str}:
         return texts(column)

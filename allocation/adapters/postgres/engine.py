@@ -48,6 +48,7 @@ _LOST = (
     psycopg2.errors.TransactionTimeout,
     psycopg2.errors.ReadOnlySqlTransaction,  # a standby that was not promoted, or is no longer the primary
 )
+_NO_SESSION = (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.DuplicatePreparedStatement)
 _NO_TABLES = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
 
 
@@ -108,6 +109,11 @@ def _fate(error: BaseException | None) -> BaseException:
         return ports.Retryable(f"the database refused a concurrent change: {text}")
     if isinstance(error, _LOST):
         return ports.DependencyDown(f"the database does not answer: {text}{_remedy(text)}")
+    if isinstance(error, _NO_SESSION):
+        return ports.DependencyDown(
+            f"the database does not know what this session has prepared ({text}): connect to it without a pooler, "
+            "or through one that leaves a session to its client (PgBouncer: pool_mode = session)"
+        )
     if isinstance(error, _NO_TABLES):
         fact = text.splitlines()[0]
         return NotInitialised(f"the database lacks tables of this service ({fact}); run `allocation init`")

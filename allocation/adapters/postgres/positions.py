@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from allocation.adapters.postgres import arrays
 from allocation.service_layer import messages, unit_of_work
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from allocation.adapters.postgres import writes
 
@@ -17,17 +17,29 @@ _READ = f"""
 {_READ_ALL} JOIN unnest(%s::text[], %s::int[]) AS wanted (topic_id, partition) USING (topic_id, partition)
 """
 _MOVE = """
-UPDATE positions SET topic = %s, next_offset = %s, leader_epoch = %s, last_offset = %s, last_digest = %s
-WHERE topic_id = %s AND partition = %s AND next_offset = %s
+UPDATE positions AS p SET topic = v.topic, next_offset = v.next_offset, leader_epoch = v.leader_epoch,
+    last_offset = v.last_offset, last_digest = v.last_digest
+FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::text[], %s::bigint[], %s::int[], %s::bigint[], %s::bytea[])
+    AS v (topic_id, partition, expected, topic, next_offset, leader_epoch, last_offset, last_digest)
+WHERE p.topic_id = v.topic_id AND p.partition = v.partition AND p.next_offset = v.expected
 """
 _BEGIN = """
-INSERT INTO positions (topic, next_offset, leader_epoch, last_offset, last_digest, topic_id, partition)
-VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+INSERT INTO positions (topic_id, partition, topic, next_offset, leader_epoch, last_offset, last_digest)
+SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::bigint[], %s::int[], %s::bigint[], %s::bytea[])
+ON CONFLICT DO NOTHING
 """
 _FORGET = """
 DELETE FROM positions USING unnest(%s::text[], %s::int[]) AS gone (topic_id, partition)
 WHERE positions.topic_id = gone.topic_id AND positions.partition = gone.partition
 """
+
+
+class Move(NamedTuple):
+    """A position that is to be set, from the one that was read; None: there was none."""
+
+    log: messages.LogPartition
+    expected: unit_of_work.Position | None
+    new: unit_of_work.Position
 
 
 def read(cursor: Any, logs: Collection[messages.LogPartition]) -> Mapping[messages.LogPartition, unit_of_work.Position]:
@@ -53,19 +65,15 @@ def _by_log(rows: Iterable[Any]) -> Mapping[messages.LogPartition, unit_of_work.
     }
 
 
-def move(
-    changes: writes.Writes,
-    log: messages.LogPartition,
-    *,
-    expected: unit_of_work.Position | None,
-    new: unit_of_work.Position,
-) -> None:
-    """Have a position set that still is what was read; if another worker has moved it, that fails as `Retryable`."""
-    otherwise = f"another worker has moved the position of {new.topic}/{log.partition}"
-    if expected is None:
-        changes.change(_BEGIN, (*new, *log), rows=1, otherwise=otherwise)
-    else:
-        changes.change(_MOVE, (*new, *log, expected.next_offset), rows=1, otherwise=otherwise)
+def move(changes: writes.Writes, moves: Sequence[Move]) -> None:
+    """Have positions set that still are what was read; if another worker has moved one, that fails as `Retryable`."""
+    begun = [(*move.log, *move.new) for move in moves if move.expected is None]
+    moved = [(*move.log, move.expected.next_offset, *move.new) for move in moves if move.expected is not None]
+    names = ", ".join(f"{move.new.topic}/{move.log.partition}" for move in moves)
+    for statement, rows in ((_BEGIN, begun), (_MOVE, moved)):
+        if rows:
+            otherwise = f"another worker has moved the position of {names}"
+            changes.change(statement, arrays.columns(rows), rows=len(rows), otherwise=otherwise)
 
 
 def forget(cursor: Any, logs: Collection[messages.LogPartition]) -> None:

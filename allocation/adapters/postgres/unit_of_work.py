@@ -8,7 +8,7 @@ as they were before.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import psycopg2
 import psycopg2.extensions
@@ -22,6 +22,7 @@ from allocation.adapters.postgres import (
     notifications,
     parked,
     positions,
+    prepared,
     repository,
     writes,
 )
@@ -44,21 +45,13 @@ if TYPE_CHECKING:
 _BEGIN = f"""
 BEGIN;
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
-SET LOCAL enable_mergejoin = off; SET LOCAL jit = off;
+SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_generic_plan;
 {notifications.NOTIFY};
 SELECT now()
 """
 _JOURNAL = "INSERT INTO journal (number, version, entries) VALUES (nextval('journal_number'), %s, %s) RETURNING number"
 _OUTBOX_COLUMNS = ("shard", "topic", "partition", "key", "value", "headers", "sku")
 _SHARD = 0  # all rows belong to one shard until a relay is measured to be too slow for that
-
-
-class _Move(NamedTuple):
-    """A position that is to be moved at commit; a function would hold on to the unit of work and all its messages."""
-
-    log: messages.LogPartition
-    expected: unit_of_work.Position | None
-    new: unit_of_work.Position
 
 
 class PostgresUnitOfWork:
@@ -72,7 +65,7 @@ class PostgresUnitOfWork:
         self._journal_topic = journal_topic
         self._announced: list[external_events.ExternalEvent] = []
         self._outbox: list[messages.OutboxMessage] = []
-        self._moves: list[_Move] = []
+        self._moves: list[positions.Move] = []
         self._journal: list[list[object]] | None = None
         self._oldest_ms: int | None = None
 
@@ -216,7 +209,7 @@ class PostgresUnitOfWork:
         self, log: messages.LogPartition, *, expected: unit_of_work.Position | None, new: unit_of_work.Position
     ) -> None:
         """Move a position, at commit."""
-        self._moves.append(_Move(log, expected, new))
+        self._moves.append(positions.Move(log, expected, new))
 
     def commit(self) -> None:
         """Write all differences and commit; the relay and the API are told."""
@@ -227,7 +220,8 @@ class PostgresUnitOfWork:
 
     def _begin(self) -> None:
         self._driver.autocommit = True  # else it begins by itself, with a statement of its own
-        self._cursor = self._driver.cursor()
+        names = self._connection.info.setdefault("prepared", {})
+        self._cursor = prepared.Cursor(self._driver.cursor(), names)
         self._cursor.execute(_BEGIN)
         (self.now,) = self._cursor.fetchone()
         self.products = repository.PostgresProducts(self._cursor)
@@ -236,8 +230,7 @@ class PostgresUnitOfWork:
 
     def _write(self) -> None:
         changes = writes.Writes(self._cursor)
-        for move in self._moves:
-            positions.move(changes, move.log, expected=move.expected, new=move.new)
+        positions.move(changes, self._moves)
         self.products.flush(changes)
         self._parked.flush()
         self._inbox.flush(changes)

@@ -10,15 +10,19 @@ Source: PostgreSQL manual, "Data-Modifying Statements in WITH".
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from allocation.adapters.postgres import copying
+from sqlalchemy.dialects import postgresql
+
+from allocation.adapters.postgres import arrays, copying, tables
 from allocation.service_layer import ports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_MANY = 10  # rows from which on COPY costs less
+_DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+_MANY = 20  # rows from which on COPY costs less
 
 
 class _Part(NamedTuple):
@@ -49,11 +53,7 @@ class Writes:
         if len(values[0]) >= _MANY:
             self._copies.append((table, columns, values))
             return
-        names = ", ".join(f'"{column}"' for column in columns)
-        row = f"({', '.join(['%s'] * len(columns))})"
-        rows = list(zip(*values, strict=True))
-        statement = f"INSERT INTO {table} ({names}) VALUES {', '.join([row] * len(rows))}"  # noqa: S608 - constants
-        self.change(statement, [value for one in rows for value in one])
+        self.change(_insert(table, tuple(columns)), [arrays.of_values(column) for column in values])
 
     def send(self, last: str | None = None, values: Sequence[object] = ()) -> Any:
         """Send all; a last statement may be added that returns a value by its RETURNING.
@@ -75,6 +75,15 @@ class Writes:
             if part.rows not in {None, count}:
                 raise ports.Retryable(part.otherwise)
         return value
+
+
+@functools.cache
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    """Return a statement that takes an array for each column, so that it is the same for any number of rows."""
+    types = [tables.metadata.tables[table].c[column].type.compile(_DIALECT) for column in columns]
+    kinds = [kind.partition(" COLLATE ")[0] for kind in types]
+    names = ", ".join(f'"{column}"' for column in columns)
+    return f"INSERT INTO {table} ({names}) SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in kinds)})"  # noqa: S608 - constants
 
 
 def _joined(parts: Sequence[_Part], last: str | None) -> str:

@@ -15,11 +15,10 @@ from allocation.adapters.postgres import inbox, locks, positions, repository
 from allocation.service_layer import kill_points, processing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from allocation.adapters.kafka import topics
     from allocation.adapters.postgres import writes
-    from allocation.service_layer import messages, unit_of_work
 
 _SLOW_S = 0.05
 
@@ -75,8 +74,9 @@ def no_position_check() -> None:
     def is_fresh(*_: Any) -> bool:
         return True
 
-    def move(changes: writes.Writes, log: messages.LogPartition, *, new: unit_of_work.Position, **_: Any) -> None:
-        changes.change(_MOVE_ANYWAY, (*new, *log))
+    def move(changes: writes.Writes, moves: Sequence[positions.Move]) -> None:
+        for one in moves:
+            changes.change(_MOVE_ANYWAY, (*one.new, *one.log))
 
     processing._is_fresh = is_fresh  # type: ignore[assignment]
     positions.move = move

@@ -1,0 +1,69 @@
+"""A cursor whose statements the server plans once for each connection, and not each time.
+
+For a micro-batch of a single command, planning was a third of all that the server did. A plan holds for whatever
+values come: they are not looked into, so that no statement changes its plan with them. The server makes it anew when a
+table changes. What is prepared belongs to the session, which a pooler must leave to its client until that ends.
+
+Sources: PostgreSQL manual, PREPARE; `plan_cache_mode`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, MutableMapping
+
+Values = Sequence[object] | Mapping[str, object]  # for `%s`, or for `%(name)s` in the order of the first
+
+# Statements that a connection keeps, a dozen for each path through the worker; others are sent as they are.
+_MOST = 200
+_serial = itertools.count()
+
+
+class Cursor:
+    """Takes the place of the driver's; `names` are those of what its connection has prepared, by statement."""
+
+    def __init__(self, cursor: Any, names: MutableMapping[str, str]) -> None:
+        self._cursor = cursor
+        self._names = names
+        self.connection = cursor.connection
+        self.copy_expert = cursor.copy_expert
+        self.fetchone = cursor.fetchone
+        self.fetchall = cursor.fetchall
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows the last statement has returned or changed."""
+        return int(self._cursor.rowcount)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cursor)
+
+    def execute(self, statement: str, values: Values = ()) -> None:
+        """Execute a statement; one without values is sent as it is."""
+        self._cursor.execute(self._call(statement, values), values)
+
+    def execute_in_turn(self, statements: Sequence[str], values: Sequence[object]) -> None:
+        """Execute statements that all take these values, each seeing what was committed when it began."""
+        calls = [self._call(statement, values) for statement in statements]
+        self._cursor.execute("; ".join(calls), [*values] * len(statements))
+
+    def _call(self, statement: str, values: Values) -> str:
+        name = self._names.get(statement)
+        if name is None:
+            if not values or len(self._names) == _MOST:
+                return statement
+            name = f"statement_{next(_serial)}"
+            self._cursor.execute(f"PREPARE {name} AS {statement % _numbers(values)}")
+            self._names[statement] = name
+        places = [f"%({key})s" for key in values] if isinstance(values, Mapping) else ["%s"] * len(values)
+        return f"EXECUTE {name} ({', '.join(places)})"
+
+
+def _numbers(values: Values) -> object:
+    """Return what stands in a prepared statement instead of these values."""
+    numbers = [f"${number}" for number in range(1, len(values) + 1)]
+    return dict(zip(values, numbers, strict=True)) if isinstance(values, Mapping) else tuple(numbers)
