@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from allocation.adapters.postgres import dedicated
+from allocation.adapters.postgres import dedicated, prepared
 from allocation.adapters.postgres import engine as postgres
 from allocation.service_layer.relaying import ports
 
@@ -25,7 +25,10 @@ MAX_BYTES = 16 * 1024 * 1024
 
 # A queue's statistics are always those of another moment: the planner took ten rows for all there were, and sorted
 # 200,000 of them for each pass (200 ms; 10 ms in the order of the index). So the index it is.
-_PLAN = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off"
+_PLAN = """
+SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off;
+SET plan_cache_mode = force_generic_plan
+"""
 
 _STATE = """
 SELECT i.database_id::text, i.incarnation::text, i.earlier::text[], s.passes, s.checkpointed, s.delivery,
@@ -128,11 +131,12 @@ class OutboxRows:
     """Implements `relaying.ports.Outbox` for one shard, on a connection of its own."""
 
     def __init__(self, connection: Any, *, shard: int) -> None:
-        self._cursor = connection.cursor()
+        self._plain = connection.cursor()
+        self._cursor = prepared.Cursor(self._plain, {})
         self._shard = shard
         self._has_quarantined = False
         with postgres.translated_errors():
-            self._cursor.execute(_PLAN)
+            self._plain.execute(_PLAN)
 
     def state(self) -> ports.ShardState:
         """Return the state of the shard; raises `RelayStopped` when there is no such shard."""
@@ -156,7 +160,7 @@ class OutboxRows:
         seen = (self._shard, state.passes, state.incarnation, state.delivery.value)
         with postgres.translated_errors():
             if self._has_quarantined:
-                self._cursor.execute(_HOLD_BACK, (self._shard, self._shard, limit))
+                self._plain.execute(_HOLD_BACK, (self._shard, self._shard, limit))
             self._cursor.execute(_READ, (self._shard, *seen, limit, MAX_BYTES))
             rows = self._cursor.fetchall()
         if not rows:
