@@ -7,11 +7,12 @@ also when the sender was late: a system that makes its senders wait must not loo
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from allocation import bootstrap, config
 from allocation.adapters.kafka import producer as kafka_producer
@@ -21,12 +22,16 @@ from allocation.service_layer import envelopes, messages
 from tests.bench import commands, installation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+_What = TypeVar("_What")
 
 _WIRE_HEADER_BYTES = 5
 _NS_PER_S = 1_000_000_000
 # At high rates what is due is sent in groups: a sleep takes longer than a single command.
 _SHORTEST_SLEEP_S = 0.0005
+_FIRST_AFTER_S = 1.0
+_MAKING_S = 0.0003  # at most so long for each command, on a machine that does other things too
 _INSERT = """
 INSERT INTO outbox (shard, topic, key, value, headers, sku)
 VALUES (0, %s, 'sku-1', %s, '[["ce_id", "1"], ["ce_source", "allocation"]]', 'sku-1');
@@ -42,12 +47,15 @@ def due_ns(value: bytes) -> int:
 
 
 def send_commands(settings: config.Settings, rate: float, count: int, skus: int) -> None:
-    """Send so many commands, each when it is due."""
+    """Send so many commands, each when it is due; they are made before, since senders are elsewhere in real life."""
     with bootstrap.database(settings) as engine, bootstrap.serde(settings, engine) as serde:
         wrapping = envelopes.Envelopes(topics=bootstrap.topic_names(settings), serializer=serde)
-        orders = zip(_orderids(rate, count), commands.uniform(count, skus=skus), strict=True)
+        dues = _dues(rate, count, begin_after_s=_FIRST_AFTER_S + count * _MAKING_S)
+        orders = zip(dues, commands.uniform(count, skus=skus), strict=True)
+        made = [_wrapped(wrapping, domain.Allocate(_orderid(due), sku, 1)) for due, sku in orders]
+        gc.freeze()
         with kafka_producer.Producer(bootstrap.kafka_clients(settings)) as producer:
-            producer.send_all(_wrapped(wrapping, domain.Allocate(orderid, sku, 1)) for orderid, sku in orders)
+            producer.send_all(_when_due(dues, made))
 
 
 def insert_rows(settings: config.Settings, rate: float, count: int, _skus: int) -> None:
@@ -55,18 +63,29 @@ def insert_rows(settings: config.Settings, rate: float, count: int, _skus: int) 
     topic = bootstrap.topic_names(settings).line_allocated
     with contextlib.closing(installation.connect(settings.database_url)) as connection:
         cursor = connection.cursor()
-        for orderid in _orderids(rate, count):
-            text = orderid.encode()
+        dues = _dues(rate, count, begin_after_s=_FIRST_AFTER_S)
+        for due in _when_due(dues, dues):
+            text = _orderid(due).encode()
             cursor.execute(_INSERT, (topic, bytes(_WIRE_HEADER_BYTES) + bytes((2 * len(text),)) + text))
 
 
-def _orderids(rate: float, count: int) -> Iterator[str]:
-    begin = time.monotonic_ns()
-    for number in range(count):
-        due = begin + int(number / rate * _NS_PER_S)
+def _dues(rate: float, count: int, *, begin_after_s: float) -> list[int]:
+    begin = time.monotonic_ns() + int(begin_after_s * _NS_PER_S)
+    return [begin + int(number / rate * _NS_PER_S) for number in range(count)]
+
+
+def _orderid(due: int) -> str:
+    return f"o-{due}"
+
+
+def _when_due(dues: Sequence[int], what: Sequence[_What]) -> Iterator[_What]:
+    if dues[0] < time.monotonic_ns():
+        msg = "the sender was not ready when the first was due"
+        raise RuntimeError(msg)
+    for due, one in zip(dues, what, strict=True):
         while (left_s := (due - time.monotonic_ns()) / _NS_PER_S) > 0:
             time.sleep(max(left_s, _SHORTEST_SLEEP_S))
-        yield f"{number}-{due}"
+        yield one
 
 
 def _wrapped(wrapping: envelopes.Envelopes, command: domain.Command) -> messages.OutboxMessage:
