@@ -40,7 +40,8 @@ class Settings(pydantic_settings.BaseSettings):
         description='further librdkafka settings as JSON, such as {"security.protocol": "SASL_SSL"}',
     )
     database_url: str = pydantic.Field(
-        "postgresql+psycopg2://allocation:allocation@localhost:5432/allocation", description="postgresql+psycopg2://…"
+        "postgresql+psycopg2://allocation:allocation@localhost:5432/allocation",
+        description="postgresql+psycopg2://…; through a pooler only if that leaves a session to its client",
     )
     redis_url: str = pydantic.Field("redis://localhost:6379/0", description="redis://host:port/db")
     schema_registry_url: str = pydantic.Field("http://localhost:8081", description="base URL of the Confluent API")

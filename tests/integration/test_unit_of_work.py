@@ -156,6 +156,20 @@ def test_a_server_that_is_not_there_is_an_outage() -> None:
         pass
 
 
+def test_a_session_that_is_another_one_is_an_outage_and_the_next_attempt_prepares_anew(
+    installation: installations.PostgresInstallation,
+) -> None:
+    """As behind a pooler that hands sessions out by transaction."""
+    with installation.begin() as uow:
+        claim(uow)
+    with installation.begin() as uow:
+        cursor_of(uow).execute("DEALLOCATE ALL")
+        with pytest.raises(ports.DependencyDown, match="pool_mode = session"):
+            claim(uow)
+    with installation.begin() as uow:
+        claim(uow)
+
+
 def test_an_error_that_nobody_thought_of_is_left_as_it_is(installation: installations.PostgresInstallation) -> None:
     with installation.begin() as uow:
         uow.send(messages.OutboxMessage("topic", b"", b"", (), sku="NUL \0"))

@@ -107,13 +107,13 @@ def _fate(error: BaseException | None) -> BaseException:
         return ports.LockedOut(f"another transaction holds what is needed: {text}")
     if isinstance(error, _CONFLICTS):
         return ports.Retryable(f"the database refused a concurrent change: {text}")
-    if isinstance(error, _LOST):
-        return ports.DependencyDown(f"the database does not answer: {text}{_remedy(text)}")
     if isinstance(error, _NO_SESSION):
         return ports.DependencyDown(
             f"the database does not know what this session has prepared ({text}): connect to it without a pooler, "
             "or through one that leaves a session to its client (PgBouncer: pool_mode = session)"
         )
+    if isinstance(error, _LOST):
+        return ports.DependencyDown(f"the database does not answer: {text}{_remedy(text)}")
     if isinstance(error, _NO_TABLES):
         fact = text.splitlines()[0]
         return NotInitialised(f"the database lacks tables of this service ({fact}); run `allocation init`")

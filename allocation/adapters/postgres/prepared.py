@@ -13,6 +13,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import psycopg2.errors
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
@@ -44,12 +46,19 @@ class Cursor:
 
     def execute(self, statement: str, values: Values = ()) -> None:
         """Execute a statement; one without values is sent as it is."""
-        self._cursor.execute(self._call(statement, values), values)
+        self._send(self._call(statement, values), values)
 
     def execute_in_turn(self, statements: Sequence[str], values: Sequence[object]) -> None:
         """Execute statements that all take these values, each seeing what was committed when it began."""
         calls = [self._call(statement, values) for statement in statements]
-        self._cursor.execute("; ".join(calls), [*values] * len(statements))
+        self._send("; ".join(calls), [*values] * len(statements))
+
+    def _send(self, text: str, values: Values) -> None:
+        try:
+            self._cursor.execute(text, values)
+        except psycopg2.errors.InvalidSqlStatementName:  # the session is another one, or was emptied
+            self._names.clear()
+            raise
 
     def _call(self, statement: str, values: Values) -> str:
         name = self._names.get(statement)
