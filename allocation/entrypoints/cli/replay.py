@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from allocation.entrypoints.cli import changing, printing, rebuilding, restoring, rewinding, starting, times
+from allocation.entrypoints.cli import changing, printing, rebuilding, restoring, rewinding, starting, times, verifying
 from allocation.entrypoints.cli import replay_options as options
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ app.command()(rebuilding.rebuild)
 app.command()(rebuilding.compare)
 app.command()(rebuilding.promote)
 app.command()(restoring.restore)
+app.command()(verifying.verify)  # where one looks for it after a replay
 
 
 @app.command()
