@@ -250,7 +250,7 @@ def test_names_are_locked_whether_they_exist_or_not(
 ) -> None:
     assert installation.contents().products == {}
     with shared_database.connect() as holder:
-        locks.lock(prepared.Cursor(holder.connection.cursor(), {}), ["sku:new", "sku:other"])
+        locks.lock(prepared.Cursor(holder.connection.cursor(), prepared.Prepared()), ["sku:new", "sku:other"])
         others = [pool.submit(_lock_and_let_go, shared_database, names) for names in (["sku:new"], ["sku:other"])]
         waiting.wait_until(waits_for_a_lock(shared_database, 2))
         holder.rollback()
@@ -267,7 +267,9 @@ def test_a_name_that_is_deleted_while_someone_waits_for_it_is_held_all_the_same(
     _lock_and_commit(shared_database, ["sku:other", "sku:rare"])
     with shared_database.connect() as pruning, shared_database.connect() as holder:
         pruning.execute(tables.locks.delete().where(tables.locks.c.name == "sku:rare"))
-        waiter = pool.submit(locks.lock, prepared.Cursor(holder.connection.cursor(), {}), ["sku:other", "sku:rare"])
+        waiter = pool.submit(
+            locks.lock, prepared.Cursor(holder.connection.cursor(), prepared.Prepared()), ["sku:other", "sku:rare"]
+        )
         waiting.wait_until(waits_for_a_lock(shared_database))
         pruning.commit()
         waiter.result(DEADLINE_S)
@@ -279,9 +281,9 @@ def test_a_name_that_is_deleted_while_someone_waits_for_it_is_held_all_the_same(
 
 def _lock_and_commit(database: sqlalchemy.Engine, names: Sequence[str]) -> None:
     with database.begin() as connection:
-        locks.lock(prepared.Cursor(connection.connection.cursor(), {}), names)
+        locks.lock(prepared.Cursor(connection.connection.cursor(), prepared.Prepared()), names)
 
 
 def _lock_and_let_go(database: sqlalchemy.Engine, names: Sequence[str]) -> None:
     with database.connect() as connection:
-        locks.lock(prepared.Cursor(connection.connection.cursor(), {}), names)
+        locks.lock(prepared.Cursor(connection.connection.cursor(), prepared.Prepared()), names)

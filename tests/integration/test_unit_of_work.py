@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 
 import allocation
-from allocation.adapters.postgres import engine, notifications, restoring, schema, tables, waiting_room
+from allocation.adapters.postgres import engine, notifications, prepared, restoring, schema, tables, waiting_room
 from allocation.adapters.postgres import unit_of_work as postgres
 from allocation.service_layer import messages, ports, unit_of_work
 from allocation.service_layer.operations.replay import journal_order
@@ -168,6 +168,48 @@ def test_a_session_that_is_another_one_is_an_outage_and_the_next_attempt_prepare
             claim(uow)
     with installation.begin() as uow:
         claim(uow)
+
+
+def test_a_column_that_has_another_type_now_is_a_conflict_and_the_next_attempt_prepares_anew(
+    database: sqlalchemy.Engine, installation: installations.PostgresInstallation
+) -> None:
+    with installation.begin() as uow:
+        claim(uow)
+    with database.begin() as connection:
+        connection.execute(sqlalchemy.text("ALTER TABLE inbox ALTER COLUMN outcome TYPE text"))
+    with installation.begin() as uow, pytest.raises(ports.Retryable) as caught:
+        claim(uow)
+    assert not isinstance(caught.value, ports.DependencyDown)
+    with installation.begin() as uow:
+        claim(uow)
+
+
+def test_plans_are_kept_for_few_messages_alone(installation: installations.PostgresInstallation) -> None:
+    """A plan for the rows that a table had would be the wrong one for those that a backlog adds."""
+    with installation.begin() as uow:
+        uow.claim([builders.a_message(builders.an_allocate()) for _ in range(101)])
+        assert prepared_statements(uow) == []
+        claim(uow)
+        assert len(prepared_statements(uow)) == 1
+
+
+def test_plans_are_made_anew_after_a_while(
+    installation: installations.PostgresInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has = prepared.Prepared()
+    assert has.planning_anew() == ""
+    monkeypatch.setattr(prepared, "_PLANS_LAST_S", 0.0)
+    assert has.planning_anew() == "DISCARD PLANS; "
+    for _ in range(2):
+        with installation.begin() as uow:
+            claim(uow)
+
+
+def prepared_statements(uow: unit_of_work.MessageUnitOfWork) -> list[str]:
+    """Return what the connection has prepared for the inbox."""
+    cursor = cursor_of(uow)
+    cursor.execute("SELECT statement FROM pg_prepared_statements WHERE strpos(statement, 'inbox') > 0")
+    return [statement for (statement,) in cursor]
 
 
 def test_an_error_that_nobody_thought_of_is_left_as_it_is(installation: installations.PostgresInstallation) -> None:

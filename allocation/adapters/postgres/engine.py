@@ -40,6 +40,7 @@ _CONFLICTS = (
     psycopg2.errors.SerializationFailure,
     psycopg2.errors.QueryCanceled,
     psycopg2.errors.UniqueViolation,
+    psycopg2.errors.FeatureNotSupported,  # a statement was prepared when a column had another type
 )
 _LOST = (
     psycopg2.OperationalError,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from allocation.adapters.postgres import dedicated, prepared
+from allocation.adapters.postgres import dedicated, outbox_floor, prepared
 from allocation.adapters.postgres import engine as postgres
 from allocation.service_layer.relaying import ports
 
@@ -49,7 +49,7 @@ SELECT id, topic, partition, key, value, headers FROM (
     SELECT *, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before FROM (
         SELECT id, topic, partition, key, value, headers,
             coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0) + octet_length(headers) AS bytes
-        FROM outbox AS o WHERE shard = %s AND quarantined IS NULL AND NOT {_BEHIND} AND EXISTS (
+        FROM outbox AS o WHERE shard = %s AND id >= %s AND quarantined IS NULL AND NOT {_BEHIND} AND EXISTS (
             SELECT FROM relay_shards AS s CROSS JOIN instance AS i
             WHERE s.shard = %s AND s.passes = %s AND i.incarnation = %s::uuid AND s.delivery = %s
         )
@@ -115,7 +115,7 @@ _HOLD_BACK = f"""
 SELECT FROM relay_shards WHERE shard = %s FOR UPDATE;
 UPDATE outbox SET quarantined = 'behind an earlier row of its sku' WHERE id IN (
     SELECT id FROM (
-        SELECT * FROM outbox WHERE shard = %s AND quarantined IS NULL ORDER BY id LIMIT %s
+        SELECT * FROM outbox WHERE shard = %s AND id >= %s AND quarantined IS NULL ORDER BY id LIMIT %s
     ) AS o WHERE {_BEHIND}
 )
 """  # noqa: S608 - no text from outside
@@ -132,9 +132,11 @@ class OutboxRows:
 
     def __init__(self, connection: Any, *, shard: int) -> None:
         self._plain = connection.cursor()
-        self._cursor = prepared.Cursor(self._plain, {})
+        self._cursor = prepared.Cursor(self._plain, prepared.Prepared())
         self._shard = shard
         self._has_quarantined = False
+        self._floor = outbox_floor.Floor(self._plain)
+        self._incarnation: str | None = None
         with postgres.translated_errors():
             self._plain.execute(_PLAN)
 
@@ -146,6 +148,8 @@ class OutboxRows:
         if row is None:
             raise ports.RelayStopped(f"the database has no relay shard {self._shard}; run `allocation init`")
         database_id, incarnation, earlier, passes, is_checkpointed, delivery, self._has_quarantined = row
+        if incarnation != self._incarnation:  # where ids begin again
+            self._incarnation, self._floor = incarnation, outbox_floor.Floor(self._plain)
         return ports.ShardState(
             database_id=database_id,
             incarnation=incarnation,
@@ -160,8 +164,8 @@ class OutboxRows:
         seen = (self._shard, state.passes, state.incarnation, state.delivery.value)
         with postgres.translated_errors():
             if self._has_quarantined:
-                self._plain.execute(_HOLD_BACK, (self._shard, self._shard, limit))
-            self._cursor.execute(_READ, (self._shard, *seen, limit, MAX_BYTES))
+                self._plain.execute(_HOLD_BACK, (self._shard, self._shard, self._floor.id, limit))
+            self._cursor.execute(_READ, (self._shard, self._floor.id, *seen, limit, MAX_BYTES))
             rows = self._cursor.fetchall()
         if not rows:
             self._check(self.state() == state)
@@ -180,7 +184,9 @@ class OutboxRows:
         with postgres.translated_errors():
             self._cursor.execute(_SETTLE, (*guard, *_bounds(checkpoint)))
             is_next, count = self._cursor.fetchone()
-        self._check(is_next)
+            self._check(is_next)
+            if count:
+                self._floor.sent(count, last=checkpoint.runs[-1].last)
         return int(count)
 
     def quarantine(self, row_id: int, *, reason: str, state: ports.ShardState) -> int:

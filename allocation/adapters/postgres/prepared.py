@@ -1,8 +1,8 @@
 """A cursor whose statements the server plans once for each connection, and not each time.
 
-For a micro-batch of a single command, planning was a third of all that the server did. A plan holds for whatever
-values come: they are not looked into, so that no statement changes its plan with them. The server makes it anew when a
-table changes. What is prepared belongs to the session, which a pooler must leave to its client until that ends.
+For a micro-batch of a single command, planning was a third of all that the server did. For thousands it is nothing, and
+a plan that was made for a table of ten rows would be their ruin: those are planned each time. What is prepared belongs
+to the session, which a pooler must leave to its client until that ends.
 
 Sources: PostgreSQL manual, PREPARE; `plan_cache_mode`.
 """
@@ -10,27 +10,50 @@ Sources: PostgreSQL manual, PREPARE; `plan_cache_mode`.
 from __future__ import annotations
 
 import itertools
+import secrets
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import psycopg2.errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, MutableMapping
+    from collections.abc import Iterator
 
 Values = Sequence[object] | Mapping[str, object]  # for `%s`, or for `%(name)s` in the order of the first
 
 # Statements that a connection keeps, a dozen for each path through the worker; others are sent as they are.
 _MOST = 200
+# A plan is that for tables as large as they were, and they grow.
+_PLANS_LAST_S = 5.0
+# Nobody else's: a session that comes from a pooler may have what another process has prepared.
+_PREFIX = f"s{secrets.token_hex(6)}"
 _serial = itertools.count()
 
 
-class Cursor:
-    """Takes the place of the driver's; `names` are those of what its connection has prepared, by statement."""
+@dataclass(slots=True)
+class Prepared:
+    """What a connection has prepared: names by statement, and when it was last told to plan anew."""
 
-    def __init__(self, cursor: Any, names: MutableMapping[str, str]) -> None:
+    names: dict[str, str] = field(default_factory=dict)
+    planned_at: float = field(default_factory=time.monotonic)
+
+    def planning_anew(self) -> str:
+        """Return what is to be sent before the next statement: nothing, or that plans are to be made anew."""
+        if time.monotonic() < self.planned_at + _PLANS_LAST_S:
+            return ""
+        self.planned_at = time.monotonic()
+        return "DISCARD PLANS; "
+
+
+class Cursor:
+    """Takes the place of the driver's, with what its connection has prepared."""
+
+    def __init__(self, cursor: Any, has: Prepared) -> None:
         self._cursor = cursor
-        self._names = names
+        self._names = has.names
+        self.reuses_plans = True
         self.connection = cursor.connection
         self.copy_expert = cursor.copy_expert
         self.fetchone = cursor.fetchone
@@ -56,16 +79,17 @@ class Cursor:
     def _send(self, text: str, values: Values) -> None:
         try:
             self._cursor.execute(text, values)
-        except psycopg2.errors.InvalidSqlStatementName:  # the session is another one, or was emptied
+        except (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.FeatureNotSupported):
+            # The session is another one, or was emptied; or a column has another type than it had.
             self._names.clear()
             raise
 
     def _call(self, statement: str, values: Values) -> str:
-        name = self._names.get(statement)
+        name = self._names.get(statement) if self.reuses_plans else None
         if name is None:
-            if not values or len(self._names) == _MOST:
+            if not values or not self.reuses_plans or len(self._names) == _MOST:
                 return statement
-            name = f"statement_{next(_serial)}"
+            name = f"{_PREFIX}_{next(_serial)}"
             self._cursor.execute(f"PREPARE {name} AS {statement % _numbers(values)}")
             self._names[statement] = name
         places = [f"%({key})s" for key in values] if isinstance(values, Mapping) else ["%s"] * len(values)

@@ -39,12 +39,12 @@ CROSS JOIN LATERAL (
 WHERE top.freed_before < b.allocated - shrunk.least
 """
 
-# A product that has no such batch is there too. Joined, since for `= ANY` the planner compares each of the skus with
-# each of the most common ones.
+# A product that has no such batch is there too. `IN` looks into a hash table; `= ANY` of a
+# prepared statement would go through all references for each batch.
 _PRODUCTS = """
 SELECT p.sku, version_number, event_sequence, reference, created_quantity, eta, purchased, allocated, line_count
 FROM unnest(%s::text[]) AS wanted (sku) JOIN products AS p USING (sku)
-LEFT JOIN batches AS b ON b.sku = p.sku AND (b.allocated < b.purchased OR b.reference = ANY(%s::text[]))
+LEFT JOIN batches AS b ON b.sku = p.sku AND (b.allocated < b.purchased OR b.reference IN (SELECT unnest(%s::text[])))
 """
 
 

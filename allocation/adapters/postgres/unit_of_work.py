@@ -51,6 +51,7 @@ SELECT now()
 """
 _JOURNAL = "INSERT INTO journal (number, version, entries) VALUES (nextval('journal_number'), %s, %s) RETURNING number"
 _OUTBOX_COLUMNS = ("shard", "topic", "partition", "key", "value", "headers", "sku")
+_FEW = 100  # messages for which making plans costs more than it can save
 _SHARD = 0  # all rows belong to one shard until a relay is measured to be too slow for that
 
 
@@ -90,6 +91,9 @@ class PostgresUnitOfWork:
             self._connection.close()
         except psycopg2.Error:  # the connection broke, and so the server has rolled back
             self._connection.invalidate()
+        except BaseException:  # the pool does not know of the transaction, which may still be open
+            self._connection.invalidate()
+            raise
 
     def positions(
         self, logs: Collection[messages.LogPartition]
@@ -108,6 +112,7 @@ class PostgresUnitOfWork:
         at_most: int | None = None,
     ) -> None:
         """Lock all that these messages name, references first, then read it."""
+        self._cursor.reuses_plans = len(claimed) <= _FEW and not oldest_of
         with engine.translated_errors():
             named = [message.command for message in claimed if not isinstance(message.command, messages.Unreadable)]
             skus = {command.sku for command in named if command.sku is not None}
@@ -220,9 +225,9 @@ class PostgresUnitOfWork:
 
     def _begin(self) -> None:
         self._driver.autocommit = True  # else it begins by itself, with a statement of its own
-        names = self._connection.info.setdefault("prepared", {})
-        self._cursor = prepared.Cursor(self._driver.cursor(), names)
-        self._cursor.execute(_BEGIN)
+        has = self._connection.info.setdefault("prepared", prepared.Prepared())
+        self._cursor = prepared.Cursor(self._driver.cursor(), has)
+        self._cursor.execute(has.planning_anew() + _BEGIN)
         (self.now,) = self._cursor.fetchone()
         self.products = repository.PostgresProducts(self._cursor)
         self._inbox = inbox.Inbox(self._cursor)
