@@ -25,6 +25,17 @@ _OWNERS = sqlalchemy.text("SELECT name, owner FROM leases WHERE expires_at > clo
 
 _MAINTAINED = sqlalchemy.text("SELECT before FROM prunings WHERE name = :name")
 
+# Vacuum leaves what a snapshot may still see. A prepared transaction belongs to no process; one that vacuums holds up
+# nobody. What others' processes do is seen by members of `pg_read_all_stats` alone.
+_OLDEST_TRANSACTION = sqlalchemy.text("""
+SELECT coalesce(extract(epoch FROM clock_timestamp() - min(began)), 0)::float8 FROM (
+    SELECT xact_start AS began FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+        AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL)
+    UNION ALL SELECT prepared FROM pg_prepared_xacts WHERE database = current_database()
+) AS transactions
+""")
+
 _NOTHING = status.Backlog(0, None)
 
 
@@ -48,6 +59,7 @@ class DatabaseFigures:
                 parked=_backlogs(connection.execute(_PARKED)),
                 owners={row.name: row.owner for row in connection.execute(_OWNERS)},
                 maintained_at=connection.execute(_MAINTAINED, {"name": maintenance.EVERYTHING}).scalar_one_or_none(),
+                oldest_transaction_s=connection.execute(_OLDEST_TRANSACTION).scalar_one(),
             )
 
 

@@ -83,6 +83,7 @@ def _waiting(database: status.DatabaseFigures) -> Iterator[core.GaugeMetricFamil
         (metrics.OUTBOX_AGE, database.outbox.oldest_age_s or 0.0),
         (metrics.QUARANTINED, database.quarantined.rows),
         (metrics.MAINTAINED, database.maintained_at.timestamp() if database.maintained_at else 0.0),
+        (metrics.OLDEST_TRANSACTION, database.oldest_transaction_s),
     ):
         family = description.family()
         family.add_metric([], value)

@@ -135,6 +135,10 @@ MAINTAINED = Description(
     "allocation_maintenance_last_success_timestamp_seconds",
     "When all old rows were last taken out (Unix time), by whichever process; 0 if never",
 )
+OLDEST_TRANSACTION = Description(
+    "allocation_oldest_transaction_seconds",
+    "Age of the oldest transaction in the database for which deleted rows are kept, whoever's it is; 0 without any",
+)
 
 # API
 CALLS = Description(

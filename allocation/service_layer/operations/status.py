@@ -67,7 +67,8 @@ class Backlog:
 class DatabaseFigures:
     """What the database knows; `parked` by state, `owners` by what only one may work on.
 
-    `maintained_at` is when all that was old was last taken out; None if it never was.
+    `maintained_at` is when all that was old was last taken out; None if it never was. `oldest_transaction_s` is for how
+    long somebody has kept deleted rows from being cleaned up, 0 if nobody does.
     """
 
     next_offsets: Mapping[messages.LogPartition, int]
@@ -76,6 +77,7 @@ class DatabaseFigures:
     parked: Mapping[str, Backlog]
     owners: Mapping[str, str]
     maintained_at: datetime | None = None
+    oldest_transaction_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,21 @@ def test_how_old_commands_were_is_told_of_the_oldest_and_the_youngest(
     assert registry.get_sample_value("allocation_command_delay_seconds_count") == 3
 
 
+def test_conflicts_and_outages_are_counted_apart(registry: prometheus_client.CollectorRegistry) -> None:
+    worker = Worker(registry)
+    for is_outage in (True, False, True):
+        worker.retries(is_outage=is_outage)
+    assert registry.get_sample_value("allocation_retries_total", {"cause": "outage"}) == 2
+    assert registry.get_sample_value("allocation_retries_total", {"cause": "conflict"}) == 1
+
+
+def test_what_the_end_of_a_grace_brings_about_is_counted_too(registry: prometheus_client.CollectorRegistry) -> None:
+    worker = Worker(registry)
+    worker.expired(builders.a_report(expired=2, events=1))
+    assert registry.get_sample_value("allocation_commands_total", {TOPIC: "allocate", "outcome": "expired"}) == 2
+    assert registry.get_sample_value("allocation_events_total", {"type": "LineAllocated", "cause": "Allocate"}) == 1
+
+
 def test_a_worker_that_opens_anew_counts_rebalances_on(registry: prometheus_client.CollectorRegistry) -> None:
     worker = Worker(registry)
     for rebalances in (1, 3, 1, 2):
@@ -98,6 +113,7 @@ def test_a_pass_is_counted_by_topic_and_dead_letters_by_reason(registry: prometh
     assert value("allocation_dead_letters_total", {"reason": "conflict"}) == 1
     assert value("allocation_dead_letters_total", {"reason": "forged"}) is None
     assert value("allocation_relay_pass_rows_sum") == 4
+    assert value("allocation_relay_pass_duration_seconds_sum") == pytest.approx(0.2)
     assert value("allocation_publication_delay_seconds_count") == 1
 
 
@@ -132,6 +148,7 @@ def database(next_offset: int) -> status.DatabaseFigures:
         quarantined=status.Backlog(1, 3.0),
         parked={"poisoned": status.Backlog(1, 7.0)},
         owners={},
+        oldest_transaction_s=9.0,
     )
 
 
@@ -152,6 +169,7 @@ def test_lags_and_backlogs_are_looked_up_at_each_scrape(registry: prometheus_cli
     assert value("allocation_outbox_oldest_age_seconds") == 1.5
     assert value("allocation_quarantined_rows") == 1
     assert value("allocation_maintenance_last_success_timestamp_seconds") == 0
+    assert value("allocation_oldest_transaction_seconds") == 9
     assert value("allocation_parked_commands", {"state": "poisoned"}) == 1
     assert value("allocation_parked_oldest_age_seconds", {"state": "poisoned"}) == 7
     assert value("allocation_ready", {"check": "circuit"}) == 0
