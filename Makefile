@@ -48,7 +48,7 @@ SEEDED = $(if $(SEED),--seed $(SEED))
 MATRIX ?= chaos.md
 MINUTES ?= 10
 
-chaos: install  ## The kill matrix, some twenty minutes (SEED=7 MATRIX=chaos.md)
+chaos: install  ## The kill matrix, twenty to thirty minutes (SEED=7 MATRIX=chaos.md)
 	$(BIN)/python -m pytest -q tests/chaos --long --matrix $(MATRIX) $(SEEDED) --ignore tests/chaos/test_soak.py
 
 soak: install  ## Kill, halt and awaken parts as chance has it (MINUTES=10 SEED=7)
