@@ -34,6 +34,15 @@ def test_a_service_says_how_it_is_and_is_published_on_this_machine_only(name: st
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
 
 
+@pytest.mark.parametrize("name", ["worker", "relay", "bridge", "maintenance", "api"])
+def test_a_part_is_healthy_when_it_can_do_its_work_which_it_is_asked_where_it_says_so(name: str) -> None:
+    *_, script = PARTS[name]["healthcheck"]["test"]
+    asked: dict[str, str] = json.loads(PARTS["console"]["environment"]["ALLOCATION_CONSOLE_PARTS"])
+    assert f"/dev/tcp/localhost/{asked[name].rpartition(':')[2]};" in script
+    assert "GET /readyz HTTP" in script
+    assert "grep -q '^HTTP/1.. 200 '" in script
+
+
 def test_console_status_and_prometheus_ask_every_part_that_has_a_health_port() -> None:
     asked: dict[str, str] = json.loads(PARTS["console"]["environment"]["ALLOCATION_CONSOLE_PARTS"])
     assert set(asked) == set(PARTS) - {"init", "console"}

@@ -138,6 +138,31 @@ def test_an_outage_is_logged_once_and_outlasted(error: Exception) -> None:
     assert story.connections == 6
 
 
+class Patient(threading.Event):
+    """Is not waited for; notes for how long it would have been."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits_s.append(timeout)
+        return self.is_set()
+
+
+def test_in_a_long_outage_pauses_grow_up_to_a_limit_and_no_two_relays_keep_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(duty, "_FIRST_PAUSE_S", 0.1)
+    stopping = Patient()
+    Story(failures=[outside.DependencyDown("no answer")] * 200, stopping=stopping).run()
+    pauses_s = [pause_s for pause_s in stopping.waits_s[:200] if pause_s is not None]
+    assert pauses_s[0] <= 0.1
+    assert max(pauses_s) <= 3
+    assert min(pauses_s[5:]) >= 1.5
+    assert len(set(pauses_s[5:])) > 100
+
+
 def test_a_commit_without_an_answer_is_decided_by_recovery() -> None:
     story = Story(kafka=fakes.FakeKafka(loses_answer=True))
     story.outbox.insert(1)

@@ -98,6 +98,21 @@ class FakeCurrency:
         self.is_doubtful = False
 
 
+class Listening(signals.Standing):
+    """Notes of each retry whether it was for an outage, and what became of graces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outages: list[bool] = []
+        self.expirations: list[reporting.Report] = []
+
+    def retries(self, *, is_outage: bool) -> None:
+        self.outages.append(is_outage)
+
+    def expired(self, report: reporting.Report) -> None:
+        self.expirations.append(report)
+
+
 class Scene:
     def __init__(self) -> None:
         self.stopping = threading.Event()
@@ -106,7 +121,7 @@ class Scene:
         self.processor = installations.a_processor(self.database.begin)
         self.currency = FakeCurrency(self.database)
         self.outbox_rows = 0
-        self.standing = signals.Standing()
+        self.standing = Listening()
         self.ends_known: dict[messages.LogPartition, int] = {}
 
     def run(self, policy: Any = None, *, batch_size: int = 100) -> None:
@@ -215,6 +230,15 @@ def test_an_outage_of_any_length_is_waited_out(scene: Scene) -> None:
     assert len(scene.consumer.pauses) == 2000
     assert min(scene.consumer.pauses[10:]) >= 2.5
     assert max(scene.consumer.pauses) <= 5
+    assert len(set(scene.consumer.pauses[10:])) > 1000, "no two workers shall come back together, time after time"
+
+
+def test_whoever_listens_is_told_a_conflict_from_an_outage(scene: Scene) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.database.failures = [ports.Retryable("a conflict"), ports.DependencyDown("no database")]
+    scene.consumer.arriving.append(ports.DependencyDown("no Kafka"))
+    scene.run()
+    assert scene.standing.outages == [False, True, True]
 
 
 def test_after_a_lost_connection_nothing_is_written_before_the_database_is_known_to_be_no_older(scene: Scene) -> None:
@@ -356,6 +380,7 @@ def test_commands_whose_grace_is_over_are_refused_in_between(
     scene.processor = installations.a_processor(later)
     scene.run()
     assert [line["expired"] for line in logged if line["event"] == "worker.grace_over"] == [1]
+    assert [report.outcomes["expired"] for report in scene.standing.expirations] == [1]
     assert [line["reason"] for line in logged if line["event"] == "worker.refused"] == ["invalid_sku"]
     assert scene.database.state.parked == []
 
