@@ -148,6 +148,7 @@ def database(next_offset: int) -> status.DatabaseFigures:
         quarantined=status.Backlog(1, 3.0),
         parked={"poisoned": status.Backlog(1, 7.0)},
         owners={},
+        oldest_transaction_s=9.0,
     )
 
 
@@ -168,6 +169,7 @@ def test_lags_and_backlogs_are_looked_up_at_each_scrape(registry: prometheus_cli
     assert value("allocation_outbox_oldest_age_seconds") == 1.5
     assert value("allocation_quarantined_rows") == 1
     assert value("allocation_maintenance_last_success_timestamp_seconds") == 0
+    assert value("allocation_oldest_transaction_seconds") == 9
     assert value("allocation_parked_commands", {"state": "poisoned"}) == 1
     assert value("allocation_parked_oldest_age_seconds", {"state": "poisoned"}) == 7
     assert value("allocation_ready", {"check": "circuit"}) == 0

@@ -1,0 +1,87 @@
+"""How log lines look to a machine at the end of a pipe, and to a person at a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAM = """
+import structlog
+from allocation import config
+from allocation.entrypoints import logs
+
+logs.configure(config.load(_env_file=None))
+log = structlog.get_logger()
+log.info("worker.batch", records=2)
+log.debug("worker.secret")
+try:
+    raise ValueError("a bug")
+except ValueError:
+    log.exception("worker.failed")
+"""
+
+
+def environment(log_format: str | None) -> dict[str, str]:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("ALLOCATION_")}
+    return plain if log_format is None else plain | {"ALLOCATION_LOG_FORMAT": log_format}
+
+
+def piped(log_format: str | None = None) -> str:
+    """Return what is logged into a pipe."""
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment(log_format), capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "", "that is for what a command answers"
+    return run.stderr
+
+
+def shown(log_format: str | None = None) -> str:
+    """Return what is logged to a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment(log_format), stderr=theirs) as process:
+        os.close(theirs)
+        said = b""
+        while piece := read(ours):
+            said += piece
+    os.close(ours)
+    assert process.returncode == 0
+    return said.decode()
+
+
+def read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # Linux says so that nobody has the other side any more
+        return b""
+
+
+def parsed(lines: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+@pytest.mark.parametrize("log", [piped, lambda: shown("json")], ids=["into a pipe", "where it is asked for"])
+def test_a_machine_reads_a_line_of_json_for_each_event_tracebacks_included(log: Callable[[], str]) -> None:
+    batch, failed = parsed(log())
+    assert (batch["event"], batch["level"], batch["records"]) == ("worker.batch", "info", 2)
+    assert str(batch["timestamp"]).endswith("Z")
+    assert (failed["event"], failed["level"]) == ("worker.failed", "error")
+    assert str(failed["exception"]).endswith("ValueError: a bug")
+
+
+@pytest.mark.parametrize("log", [shown, lambda: piped("console")], ids=["at a terminal", "where it is asked for"])
+def test_a_person_reads_lines_that_are_no_json_and_a_traceback_as_python_has_it(log: Callable[[], str]) -> None:
+    said = log()
+    assert "worker.batch" in said
+    assert "{" not in said
+    assert "Traceback (most recent call last)" in said
+    assert "ValueError: a bug" in said
+    assert "worker.secret" not in said
