@@ -172,8 +172,14 @@ def test_dead_letters_are_listed_shown_discarded_and_redriven_from_the_command_l
 
     tried = cli.run("dlq", "redrive", place, "--why", "a trial", "--dry-run")
     assert (tried.returncode, "would be redriven" in tried.stdout) == (0, True)
+    tried = cli.run("dlq", "discard", place, "--why", "a trial", "--dry-run")
+    assert (tried.returncode, "would be discarded" in tried.stdout) == (0, True)
+    assert {line["state"] for line in cli.lines("dlq", "list", "--json")} == {"open"}
+    assert cli.lines("audit", "--json") == []
     gone = cli.run("dlq", "discard", place, "--why", "a test", "--who", "joe")
     assert (gone.returncode, gone.stdout) == (0, f"{place} of {refused[0]['from']} discarded\n")
+    (audited,) = cli.lines("audit", "--json")
+    assert (audited["who"], audited["what"], audited["why"]) == ("joe", "dlq.discarded", "a test")
     table = cli.run("dlq", "list", "--key", "LAMP", "--limit", "3")
     assert (table.stdout.count("invalid_sku"), "discarded" in table.stdout) == (2, True)
     assert "there are more" in table.stderr
