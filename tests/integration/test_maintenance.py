@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy
 
 from allocation import bootstrap, config
-from allocation.adapters.postgres import audit_rows, figures, operator_work, parked_room, pruning, tables
+from allocation.adapters.postgres import audit_rows, figures, operator_work, parked_room, pruning, quarantined, tables
 from allocation.domain import commands
 from allocation.service_layer import envelopes, failures, messages, ports
 from allocation.service_layer.operations import audit, maintenance, parked
@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 VALUES = serde.FakeSerde()
 STOCK = commands.CreateBatch("b1", "LAMP", 1000)
 LONG_S = 3600.0
+NOTE = audit.Note("jane", "for good")
+WAVERING = 1.1  # of a table of fifty pages, two or three are found free at one time and not at another
 # They are the identities. As texts, too, the later ones come last: an index with a gap in between would be larger.
 _OFFSETS = itertools.count(1_000_000)
 
 
 class Letters:
-    """A dead-letter topic with one partition that begins at offset 10."""
+    """A dead-letter topic with one partition, of which retention takes more and more."""
+
+    first = 10
 
     def begins(self) -> tuple[str, Sequence[int]]:
-        return "letters", (10,)
+        return "letters", (self.first,)
 
 
 class World:
@@ -44,6 +48,7 @@ class World:
             for table in (tables.audit, tables.dead_letter_decisions, tables.prunings):
                 connection.execute(table.delete())
         self.processor = installations.a_processor(self.installation.begin, grace_s=0)
+        self.letters = Letters()
         self.parked = parked.ParkedCommands(
             room=parked_room.PostgresParkedRoom(database),
             begin=lambda: operator_work.PostgresOperatorUnitOfWork(database, journal_topic=installations.NAMES.journal),
@@ -54,6 +59,9 @@ class World:
     def take(self, *given: commands.Command) -> None:
         self.processor.process([a_record(command) for command in given])
 
+    def poison(self, command: commands.Command) -> None:
+        self.processor.set_aside(a_record(command), failure=failures.Failure("TypeError: a bug"))
+
     def maintain(self, *, age_s: float = 0.0, dry_run: bool = False) -> dict[str, int]:
         """Prune what is older than that; return how many rows of which table went."""
         return {one.name: one.rows for one in self.maintenance(age_s=age_s).run(threading.Event(), dry_run=dry_run)}
@@ -62,7 +70,7 @@ class World:
         age_s = ages_s["age_s"]
         return maintenance.Maintenance(
             rows=pruning.PostgresRows(self.database),
-            letters=Letters(),
+            letters=self.letters,
             parked=self.parked,
             retention=maintenance.Retention(inbox_s=age_s, journal_s=age_s, audit_s=age_s, parked_s=age_s),
         )
@@ -96,9 +104,7 @@ def a_record(command: commands.Command) -> messages.Record:
 def test_what_is_old_goes_and_what_is_needed_stays(world: World) -> None:
     world.take(STOCK, builders.an_allocate(), builders.an_allocate(sku="UNKNOWN"))
     world.take(builders.an_allocate())
-    world.processor.set_aside(
-        a_record(builders.an_allocate(sku="BROKEN")), failure=failures.Failure("TypeError: a bug")
-    )
+    world.poison(builders.an_allocate(sku="BROKEN"))
     world.execute("INSERT INTO audit (who, what, subject, why) VALUES ('jane', 'tested', 'it', 'for good')")
     world.execute("""
         INSERT INTO dead_letter_decisions
@@ -197,7 +203,7 @@ def test_a_long_stream_leaves_no_table_larger_than_a_short_one(world: World) -> 
     """The same orders and quantities over and over, and names that nobody knows; VACUUM is the server's own part."""
     world.take(STOCK)
     sizes = [_sizes_after_a_round(world, number) for number in range(9)]
-    grown = {name: (sizes[2][name], size) for name, size in sizes[-1].items() if size > sizes[2][name]}
+    grown = {name: (sizes[2][name], size) for name, size in sizes[-1].items() if size > sizes[2][name] * WAVERING}
     assert grown == {}
 
 
@@ -206,11 +212,13 @@ def _sizes_after_a_round(world: World, number: int) -> dict[str, int]:
         orders = [builders.an_allocate(orderid=f"order-{index}") for index in range(300)]
         strangers = [builders.an_allocate(sku=f"unknown-{number}-{quantity}-{index}") for index in range(100)]
         world.take(commands.ChangeBatchQuantity("b1", quantity), *orders, *strangers)
-        note = audit.Entry("test", f"round {number}", audit.Note("jane", "for good"))
+        note = audit.Entry("test", f"round {number}", NOTE)
         with operator_work.PostgresOperatorUnitOfWork(world.database, journal_topic="journal") as uow:
             uow.write_audit([note] * 100)
             uow.commit()
-    world.execute("DELETE FROM outbox")  # what a relay does
+    _set_commands_aside(world, number)
+    _decide_on_dead_letters(world)
+    _quarantine_events(world)
     world.maintain()
     with world.database.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
         sizes = {}
@@ -218,6 +226,42 @@ def _sizes_after_a_round(world: World, number: int) -> dict[str, int]:
             connection.exec_driver_sql(f"VACUUM {table}")
             sizes[table] = connection.exec_driver_sql(f"SELECT pg_total_relation_size('{table}')").scalar_one()
         return sizes
+
+
+def _set_commands_aside(world: World, number: int) -> None:
+    """Poison commands, with others behind them, that are released, discarded, or left to maintenance."""
+    skus = [f"{index}-{number}-".ljust(200, "x") for index in range(12)]  # so long that a few rows fill a page
+    for sku in skus:
+        world.poison(builders.an_allocate(sku=sku))
+    world.take(*(builders.an_allocate(orderid=f"behind-{index}", sku=sku) for index in range(3) for sku in skus))
+    for sku in skus[:4]:
+        world.parked.release(f"sku:{sku}", NOTE)
+    poisoned = world.parked.find(parked.Filter(queues=[f"sku:{sku}" for sku in skus[4:8]], states=["poisoned"]))
+    world.parked.discard([one.parked for one in poisoned], NOTE)
+    assert len(world.parked.find(parked.Filter())) == 4 * 4
+
+
+def _decide_on_dead_letters(world: World) -> None:
+    """Have an operator decide on dead letters that retention takes afterwards."""
+    first, world.letters.first = world.letters.first, world.letters.first + 100
+    world.execute(
+        """
+        INSERT INTO dead_letter_decisions
+        SELECT 'letters', 0, "offset", 'discarded', now(), 'jane', 'for good'
+        FROM generate_series(:first, :last) AS "offset"
+        """,
+        {"first": first, "last": world.letters.first - 1},
+    )
+
+
+def _quarantine_events(world: World) -> None:
+    """Have Kafka refuse some messages until an operator releases them; a relay deletes what is sent."""
+    world.execute("UPDATE outbox SET quarantined = 'too large' WHERE id < (SELECT min(id) + 50 FROM outbox)")
+    world.execute("DELETE FROM outbox WHERE quarantined IS NULL")
+    quarantine = quarantined.Quarantine(world.database)
+    released = quarantine.release([row.id for row in quarantine.rows(limit=None)], NOTE, dry_run=False)
+    assert released.rows >= 20
+    world.execute("DELETE FROM outbox WHERE quarantined IS NULL")
 
 
 def test_who_waits_for_the_next_time_is_not_connected(world: World) -> None:
