@@ -15,6 +15,7 @@ NOWHERE = {
     "COLUMNS": "300",
 }
 WHY = ("--why", "a test")
+REWIND = ("replay", "rewind", "--to-earliest", *WHY)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,23 @@ WHY = ("--why", "a test")
         (("audit", "--since", "2030-01-31"), "names no zone"),
         (("show", "sku", "LAMP", "--at", "2030-01-31T08:00"), "names no zone"),
         (("replay", "skip", "orders", "--partition", "0", "--to-offset", "1", *WHY), "'orders' is not among"),
+        (
+            (*REWIND, "--only", "allocate"),
+            "Invalid value for --only: goes with --again; without it say --topic",
+        ),
+        ((*REWIND, "--again"), "Invalid value for --only: must be allocate"),
+        ((*REWIND, "--again", "--only", "create_batch"), "Invalid value for --only: must be allocate"),
+        ((*REWIND, "--again", "--only", "orders"), "'orders' is not among"),
+        ((*REWIND, "--again", "--topic", "allocate"), "--again goes with --only, and neither with --topic nor"),
+        (
+            (*REWIND, "--again", "--only", "allocate", "--topic", "allocate"),
+            "--again goes with --only, and neither with --topic nor",
+        ),
+        (
+            (*REWIND, "--again", "--only", "allocate", "--wait"),
+            "--again goes with --only, and neither with --topic nor",
+        ),
+        ((*REWIND, "--by", "-1"), "say where to, by one option"),
         (
             ("replay", "rebuild", "--into", "trial", "--outbound", "a b"),
             "Invalid value for --outbound: 'a b' is neither",
