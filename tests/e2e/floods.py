@@ -76,6 +76,11 @@ class Flood:
         with self._database.connect() as connection:
             return list(connection.exec_driver_sql(statement))
 
+    def execute(self, statement: str) -> None:
+        """Change something in the database."""
+        with self._database.connect() as connection:
+            connection.exec_driver_sql(statement)
+
     def number(self, statement: str) -> int:
         """Return the one number that a statement finds."""
         return int(self.rows(statement)[0][0] or 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from allocation.service_layer import brakes
 from tests import waiting
 from tests.e2e import floods, parts
 
@@ -118,3 +120,37 @@ def test_a_worker_that_refuses_less_than_half_goes_on(initialised: config.Settin
             flood.await_handled()
             assert worker.stop() == 0
         assert "worker.stands_still" not in "".join(worker.said)
+
+
+@pytest.mark.long
+def test_a_database_too_slow_for_a_full_batch_costs_one_eviction_and_not_one_after_another(
+    initialised: config.Settings,
+) -> None:
+    orders, full, line_s, patience_s = 800, 400, 0.013, 4.5
+    impatient = initialised.model_copy(
+        update={
+            "batch_size": full,
+            "session_timeout_ms": 3000,
+            "kafka_config": {"max.poll.interval.ms": int(1000 * patience_s)},
+        }
+    )
+    assert full * line_s > patience_s > 2 * brakes.BatchSize.BUDGET_S
+    with floods.flood(impatient) as flood:
+        flood.execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN PERFORM pg_sleep({line_s}); RETURN NEW; END $$"
+        )
+        flood.execute("CREATE TRIGGER slow BEFORE INSERT ON order_lines FOR EACH ROW EXECUTE FUNCTION dawdle()")
+        flood.create("LAMP")
+        flood.allocate("LAMP", 0, orders)
+        with parts.running("worker", impatient) as worker:
+            took_s = flood.await_handled()
+            assert worker.stop() == 0
+        said = [json.loads(line) for line in worker.said if line.startswith("{")]
+        flood.assert_settled(lines=orders)
+    batches = [line["records"] for line in said if line["event"] == "worker.batch" and line["records"] > 1]
+    assignments = sum(line["event"] == "worker.assigned" for line in said)
+    floods.tell(f"batches of {batches} lines in {took_s:.0f} s, {assignments} assignments")
+    assert batches[0] == full
+    assert max(batches[1:]) <= full // 2
+    assert 2 <= assignments <= 3

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from allocation import config
 
 ORDERS = 6000
-# Two seconds for the batch in hand and one to leave the group are meant; other tests run at the same time.
-STOP_S = 10.0
+# What the README promises: two seconds for the batch in hand and one to leave the group are meant.
+STOP_S = 5.0
+STOP_BESIDE_OTHER_TESTS_S = 10.0
 AT_ONCE_S = 3.0
 WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -60,7 +61,7 @@ def finish(settings: config.Settings, flood: floods.Flood) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_the_batch_in_hand_is_finished_and_the_rest_is_handled_after_a_restart(
-    initialised: config.Settings, number: signal.Signals
+    initialised: config.Settings, number: signal.Signals, pytestconfig: pytest.Config
 ) -> None:
     small = initialised.model_copy(update={"batch_size": 100, "consumer_instance_id": "only"})
     with backlog(small) as flood:
@@ -71,7 +72,7 @@ def test_the_batch_in_hand_is_finished_and_the_rest_is_handled_after_a_restart(
             assert worker.wait() == 0
             took_s = time.monotonic() - began
         floods.tell(f"stopped {took_s:.2f} s after {number.name}")
-        assert took_s < STOP_S
+        assert took_s < (STOP_S if pytestconfig.getoption("--long") else STOP_BESIDE_OTHER_TESTS_S)
         assert "worker.stopped" in "".join(worker.said)
         assert 0 < flood.handled < flood.sent
         assert flood.number("SELECT count(*) FROM inbox") == flood.handled
