@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import confluent_kafka
 import pytest
 import sqlalchemy
 from confluent_kafka import admin
@@ -82,6 +84,12 @@ def audited(settings: config.Settings) -> list[str]:
     return [what for (what,) in rows(settings, "SELECT what FROM audit ORDER BY id")]
 
 
+def handled(settings: config.Settings) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every trace that handling a command leaves, in the order of leaving it."""
+    orders = {"inbox": "handled_at, id", "journal": "number", "outbox": "id"}
+    return {table: rows(settings, f"SELECT * FROM {table} ORDER BY {order}") for table, order in orders.items()}
+
+
 def disagreements(settings: config.Settings) -> list[str]:
     with bootstrap.verification(settings) as verification:
         report = verification.run(keep=5, on_progress=lambda _what, _done, _total: None)
@@ -106,6 +114,15 @@ def reset_offsets_by_kafkas_tool(settings: config.Settings, *where: str) -> None
     assert done.returncode == 0, done.stderr
 
 
+def commit_as_any_client(settings: config.Settings, offsets: Mapping[tuple[str, int], int]) -> None:
+    """Commit offsets of the group as a consumer that is no worker of ours does."""
+    servers = settings.kafka_bootstrap_servers
+    client = confluent_kafka.Consumer({"bootstrap.servers": servers, "group.id": settings.consumer_group})
+    with contextlib.closing(client):
+        wanted = [confluent_kafka.TopicPartition(*at, offset) for at, offset in offsets.items()]
+        client.commit(offsets=wanted, asynchronous=False)
+
+
 def test_moving_offsets_by_any_tool_repeats_nothing_and_a_restored_database_handles_what_it_lacks(
     installation: config.Settings,
     cli: operator_commands.Commands,
@@ -122,27 +139,36 @@ def test_moving_offsets_by_any_tool_repeats_nothing_and_a_restored_database_hand
             settled.wait_until_settled(installation, seen=3, is_relayed=False)
             with pytest.raises(ports.MembersActive, match="allocation-"):
                 cli.run("replay", "rewind", "--to-earliest", *WHY)
-        before = rows(installation, "SELECT id, topic FROM outbox ORDER BY id")
+        before = handled(installation)
+        assert {table: len(kept) > 1 for table, kept in before.items()} == dict.fromkeys(before, True)
 
-        for where in ("--to-earliest", "--to-latest"):
-            reset_offsets_by_kafkas_tool(installation, where)
+        def is_reread(how_many: int) -> None:
+            logged.clear()
             with settled.running(installation, is_relaying=False):
                 wait_until_reread(installation)
+            assert sum(entry["repeated"] for entry in logged if entry["event"] == "worker.batch") == how_many
+            assert handled(installation) == before
+
+        reset_offsets_by_kafkas_tool(installation, "--to-earliest")
+        is_reread(3)
+        reset_offsets_by_kafkas_tool(installation, "--to-latest")
+        is_reread(0)
+        commit_as_any_client(installation, dict.fromkeys(positions(installation), 0))
+        is_reread(3)
         tried = cli.run("replay", "rewind", "--to-earliest", "--dry-run", *WHY)
         assert "3 offsets will be read again" in tried.stdout, tried.stdout
         assert committed(installation) == positions(installation)
         done = cli.lines("replay", "rewind", "--to-earliest", "--wait", "--json", *WHY)
         assert sum(line["read_again"] for line in done) == 3
         assert committed(installation) == {}
-        logged.clear()
-        with settled.running(installation, is_relaying=False):
-            wait_until_reread(installation)
-        assert sum(entry["repeated"] for entry in logged if entry["event"] == "worker.batch") == 3
+        is_reread(3)
         other = installation.model_copy(update={"consumer_group": f"{installation.consumer_group}-other"})
         with settled.running(other, is_relaying=False):
             settled.send(other, orders(3))
             settled.wait_until_settled(other, seen=4, is_relayed=False)
-        assert rows(installation, "SELECT id, topic FROM outbox ORDER BY id")[: len(before)] == before
+        since = handled(installation)
+        assert {table: since[table][: len(kept)] for table, kept in before.items()} == before
+        assert len(since["inbox"]) == len(before["inbox"]) + 1
         assert allocated(installation) == ["o1", "o2"]
 
         with settled.running(restored, is_relaying=False):
