@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests import terminals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,22 +47,10 @@ def piped(log_format: str | None = None) -> str:
 
 def shown(log_format: str | None = None) -> str:
     """Return what is logged to a terminal."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment(log_format), stderr=theirs) as process:
-        os.close(theirs)
-        said = b""
-        while piece := read(ours):
-            said += piece
-    os.close(ours)
-    assert process.returncode == 0
-    return said.decode()
-
-
-def read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:  # Linux says so that nobody has the other side any more
-        return b""
+    with terminals.running("-c", PROGRAM, environment=environment(log_format)) as terminal:
+        said = terminal.read_all()
+        assert terminal.process.wait(10) == 0
+    return said
 
 
 def parsed(lines: str) -> list[dict[str, object]]:
