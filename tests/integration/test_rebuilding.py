@@ -10,7 +10,7 @@ import sqlalchemy
 from allocation import bootstrap
 from allocation.adapters.kafka import clients as kafka
 from allocation.adapters.kafka import log_reader
-from allocation.adapters.postgres import tables
+from allocation.adapters.postgres import audit_rows, tables
 from allocation.bootstrap import rebuilding
 from allocation.service_layer.operations import audit, parked
 from allocation.service_layer.operations.replay import ports
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from allocation.service_layer.operations.replay import rebuilding as operation
 
 NOTE = audit.Note("jane", "the live one was damaged")
-# Left out are the inbox's times (those of the rebuild: from then on it is kept), and what the journal does not tell: why
-# something failed, and positions, since the live ones may stand behind the ends of transactions.
+# Left out are the inbox's times (those of the rebuild: from then on it is kept), and what the journal does not tell:
+# why something failed, and positions, since the live ones may stand behind the ends of transactions.
 _OF_INBOX = ("id", "source", "attempt", "digest", "outcome", "result", "topic", "partition", "offset")
 _OF_PARKED = ("queue", "message_source", "message_id", "attempt", "topic", "partition", "offset")
 COMPARED = {
@@ -149,6 +149,28 @@ def check_that_each_row_of_the_journal_is_needed(settings: config.Settings, sche
     execute(settings, f"INSERT INTO {schema}.journal SELECT * FROM public.journal WHERE number = 2")
 
 
+def contents(settings: config.Settings) -> dict[str, list[Any]]:
+    """All rows of all tables in all schemas but the system's."""
+    named = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
+    return {name: sorted(column(settings, f"SELECT t::text FROM {name} AS t")) for name in column(settings, named)}
+
+
+def check_that_a_promotion_that_fails_changes_nothing(settings: config.Settings, schema: str) -> None:
+    """The audit is written last, when all tables have changed their places."""
+    before = contents(settings)
+    assert {f"{schema}.journal", "public.journal"} <= before.keys()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_rows, "write", _fail)
+        with pytest.raises(LookupError, match="no audit"):
+            promote(settings, schema)
+    assert contents(settings) == before
+
+
+def _fail(_cursor: object, _entries: object) -> None:
+    msg = "no audit"
+    raise LookupError(msg)
+
+
 def check_that_it_gives_the_rows_of_any_time_and_goes_on_from_there(installation: Filled, schema: str) -> None:
     filled, midway, rows_then = installation
     prefix = f"{kafka_logs.a_name()}."
@@ -226,6 +248,7 @@ def test_a_rebuild_gives_the_live_rows_each_time_and_takes_their_place(
     execute(filled, *(f"INSERT INTO {schema}.releases (queue) VALUES ('sku:SOFA')" for schema in ("public", "first")))
     rebuilt, live = rows(filled, "first"), rows(filled, "public")
     assert "would be live" in command_line.run("replay", "promote", "first", "--why", "damage", "--dry-run").stdout
+    check_that_a_promotion_that_fails_changes_nothing(filled, "first")
     old = promote(filled, "first")
     assert (rows(filled, "public"), rows(filled, old)) == (rebuilt, live)
     assert column(filled, "SELECT what FROM audit ORDER BY id") == [
