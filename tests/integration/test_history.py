@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from allocation import bootstrap
+from allocation.adapters.kafka import log_reader
+from tests import murmur2
 from tests.integration import operator_commands, settled
 
 if TYPE_CHECKING:
@@ -42,7 +46,9 @@ def told(found: dict[str, Any], sku: str = "CHAIR") -> list[tuple[str, str | Non
     return [(one["what"], one["batchref"], one["command"]["id"]) for one in found["steps"] if one["sku"] == sku]
 
 
-def test_what_happened_is_told_with_its_causes_and_as_of_any_time(commands: operator_commands.Commands) -> None:
+def test_what_happened_is_told_with_its_causes_and_as_of_any_time(
+    commands: operator_commands.Commands, initialised: config.Settings
+) -> None:
     (order,) = commands.lines("show", "order", "o2", "--json")
     assert told(order) == [
         ("allocated", "early", "order-2"),
@@ -53,6 +59,10 @@ def test_what_happened_is_told_with_its_causes_and_as_of_any_time(commands: oper
     shrink = order["steps"][-1]
     assert shrink["command"]["topic"].endswith("change_batch_quantity")
     assert (shrink["command"]["offset"], shrink["detail"]) == (0, None)
+    assert shrink["command"]["partition"] == murmur2.partition(b"early", initialised.partitions)
+    (record,) = log_reader.LogReader(bootstrap.kafka_clients(initialised)).read([shrink["command"]["topic"]])
+    sent_at = datetime.fromisoformat(shrink["command"]["sent_at"])
+    assert round(sent_at.timestamp() * 1000) == record.timestamp_ms
     assert order["steps"][-2]["detail"] == "to late"
     (refused,) = (step for step in order["steps"] if step["what"] == "refused")
     assert refused["detail"].startswith("invalid_sku: Invalid sku LAMP")
