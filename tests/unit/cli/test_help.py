@@ -16,6 +16,7 @@ PARTS = (
     *("schemas", "schemas check", "schemas register", "schemas diff", "asyncapi", "openapi"),
     *("maintenance", "audit", "show", "show order", "show sku", "show batch"),
     *("replay", "replay plan", "replay rewind", "replay skip", "replay resend"),
+    *("replay rebuild", "replay compare", "replay promote", "replay restore", "replay verify", "verify", "move"),
     *("replay rebuild", "replay compare", "replay promote", "replay restore", "verify", "replay verify"),
     *("position", "position list", "position adopt", "position restart"),
     *("produce", "produce create-batch", "produce allocate", "produce change-batch-quantity"),
