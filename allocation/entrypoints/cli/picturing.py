@@ -37,7 +37,8 @@ def draw(found: history.History, *, until: datetime | None, limit: int) -> None:
     for line in _batches(state, moments) if kind != "order" else _lines(state, moments):
         out.print(line, soft_wrap=True)
     if moments:
-        span = f"from {steps[0].at:%Y-%m-%d %H:%M:%S} to {steps[-1].at:%Y-%m-%d %H:%M:%S} UTC, a column each step"
+        each = "each step" if len({step.at for step in steps}) == len(moments) else "for several steps"
+        span = f"from {steps[0].at:%Y-%m-%d %H:%M:%S} to {steps[-1].at:%Y-%m-%d %H:%M:%S} UTC, a column {each}"
         out.print(text.Text(span, style="dim"))
     out.print(_table(steps[-limit:]))
     if len(steps) > limit:
