@@ -107,6 +107,15 @@ def unlock(page: sync_api.Page) -> None:
     page.get_by_role("dialog").wait_for(state="hidden")
 
 
+def decide(page: sync_api.Page, do: str, what: str, why: str) -> None:
+    """Do something to what is chosen, and confirm it."""
+    page.locator(f"[data-do={do.lower()}]:visible").click()
+    dialog = page.get_by_role("dialog", name=f"{do} {what}?")
+    dialog.get_by_label("Reason, for the audit").fill(why)
+    dialog.get_by_role("button", name=do).click()
+    dialog.wait_for(state="hidden")
+
+
 def test_the_numbers_are_those_of_the_database(seen: Seen, system: consoles.Watched) -> None:
     page = seen.open()
     totals = page.locator("#totals")
@@ -117,6 +126,30 @@ def test_the_numbers_are_those_of_the_database(seen: Seen, system: consoles.Watc
     sync_api.expect(page.locator("#who")).to_contain_text("relay-0")
     assert page.locator("#stages svg.chart").count() == 5
     assert system.parts["console"].process.poll() is None
+
+
+def test_a_chart_rises_when_commands_arrive(seen: Seen, system: consoles.Watched) -> None:
+    page = seen.open()
+    system.produce(consoles.a_batch("c1", "CHART", 1))
+    trace = page.locator("#stages svg.chart").first.locator("polyline.trace").last
+    # Pairs of x and y, of which 38.0 is the ground.
+    sync_api.expect(trace).to_have_attribute("points", re.compile(r" \d+,(?!38\.0)\d"), timeout=15_000)
+
+
+def test_the_bar_of_a_sku_is_as_long_as_its_numbers_say(seen: Seen) -> None:
+    page = seen.open("stock")
+    whole, early, of_early, late, of_late = page.wait_for_function(WIDTHS).json_value()
+    assert (of_early, of_late / late) == (0, pytest.approx(3 / 20, rel=0.01))
+    assert early / late == pytest.approx(1 / 20, rel=0.01)
+    assert early + late == pytest.approx(whole, rel=0.02)
+
+
+# In one go: a row is drawn anew whenever something has changed.
+WIDTHS = """() => {
+    const row = [...document.querySelectorAll('#stock-list button')].find((one) => one.textContent.startsWith('LAMP'));
+    const bar = row?.textContent.endsWith('3 of 21') && row.querySelector('svg');
+    return bar && [bar, ...bar.children].map((one) => one.getBoundingClientRect().width);
+}"""
 
 
 def test_the_terminal_shows_the_same(system: consoles.Watched) -> None:
@@ -289,6 +322,17 @@ def test_a_dead_letter_is_redriven_for_a_reason_once_that_is_confirmed(seen: See
         (row,) = connection.exec_driver_sql("SELECT who, what, why FROM audit").all()
     assert tuple(row) == ("Ann by the console", "dlq.redriven", "its batch is there now")
 
+    # There is still no such batch: it is refused again.
+    page.locator("#letters tbody tr", has_text="UNKNOWN").get_by_role("checkbox").check()
+    page.locator("#letters-form [data-do=discard]").click()
+    page.get_by_role("dialog", name="Discard 1 dead letter?").get_by_role("button", name="Cancel").click()
+    decide(page, "Discard", "1 dead letter", "nobody wants it")
+    sync_api.expect(page.locator("#letters-form output")).to_have_text("1 done")
+    sync_api.expect(page.locator("#letters tbody tr", has_text="UNKNOWN")).to_have_count(0)
+    with system.database.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT what, why FROM audit ORDER BY id").all()
+    assert [tuple(row) for row in rows][1:] == [("dlq.discarded", "nobody wants it")]
+
 
 def test_a_poisoned_sku_is_named_at_once_and_goes_on_when_it_is_released(seen: Seen, system: consoles.Watched) -> None:
     page = seen.open()
@@ -297,15 +341,15 @@ def test_a_poisoned_sku_is_named_at_once_and_goes_on_when_it_is_released(seen: S
     system.produce(consoles.an_order("p1", "POISON"), consoles.an_order("p2", "POISON"))
     text = wait_for_alarm(page, "sku:POISON")
     assert "a bug" in text
-    system.execute("DROP TRIGGER fail ON order_lines")
     unlock(page)
     page.get_by_role("link", name="Parked").click()
+    page.locator("#parked tbody tr", has_text="'p2'").get_by_role("checkbox").check()
+    decide(page, "Discard", "1 parked command", "nobody wants it")
+    sync_api.expect(page.locator("#parked-form output")).to_have_text("sku:POISON: 1 discarded")
+    system.execute("DROP TRIGGER fail ON order_lines")
     page.get_by_label("Choose parked command", exact=False).first.check()
-    page.locator("#parked-form [data-do=release]").click()
-    dialog = page.get_by_role("dialog", name="Release 1 queue?")
-    dialog.get_by_label("Reason, for the audit").fill("mended")
-    dialog.get_by_role("button", name="Release").click()
-    sync_api.expect(page.locator("#parked-form output")).to_contain_text("sku:POISON: 2 handled")
+    decide(page, "Release", "1 queue", "mended")
+    sync_api.expect(page.locator("#parked-form output")).to_contain_text("sku:POISON: 1 handled")
     wait_until_well(page)
 
 

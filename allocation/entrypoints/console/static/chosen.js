@@ -6,7 +6,7 @@ import { confirm, enable } from "./confirm.js";
 
 /** `load` fetches rows, `cells` shows one, `key` names one, `actions` by button: what is asked, and done. */
 export function chosenList({ form, into, what, path, parameters, rows, columns, cells, key, actions, empty }) {
-  let chosen = new Set(), shown = [], isOpen = false, seen = null;
+  let chosen = new Set(), shown = [], isOpen = false, seen = null, done = "";
   const output = $("output", form);
   const buttons = [...form.querySelectorAll("[data-do]")].filter((one) => one.dataset.do in actions);
 
@@ -39,7 +39,8 @@ export function chosenList({ form, into, what, path, parameters, rows, columns, 
       shown = found[rows];
       const keys = new Set(shown.map(key));
       chosen = new Set([...chosen].filter((one) => keys.has(one)));
-      output.textContent = found.more ? `the oldest ${count(shown.length, what)}` : count(shown.length, what);
+      // What was done changes the live figures, so that this is loaded again at once: it must stay to be read.
+      output.textContent = done || (found.more ? `the oldest ${count(shown.length, what)}` : count(shown.length, what));
       draw();
     } catch (error) {
       output.textContent = "";
@@ -47,25 +48,26 @@ export function chosenList({ form, into, what, path, parameters, rows, columns, 
     }
   }
 
+  const anew = () => { done = ""; return load(); };
+
   for (const button of form.querySelectorAll("[data-do]")) {
     button.addEventListener("click", () => {
-      if (button.dataset.do === "reload") { load(); return; }
+      if (button.dataset.do === "reload") { anew(); return; }
       const picked = shown.filter((one) => chosen.has(key(one)));
       const { title, text, verb, run, items } = actions[button.dataset.do](picked);
       confirm({ title, text, verb, items, run: async (why, who) => {
-        const done = await run(why, who);
+        done = await run(why, who);
         chosen.clear();
         await load();
-        output.textContent = done;
       } });
     });
   }
   document.addEventListener("unlocked", update);
 
   return {
-    open() { isOpen = true; load(); },
+    open() { isOpen = true; anew(); },
     close() { isOpen = false; },
-    load,
+    load: anew,
     /** Load again when the live figures have changed. */
     hear(now) {
       const changed = seen !== null && seen !== now;
