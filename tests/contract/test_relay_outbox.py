@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import random
+from concurrent import futures
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -356,6 +358,34 @@ def test_a_row_that_commits_long_after_higher_ones_is_sent(
     assert send_all(postgres.outbox) == [low]
 
 
+def test_what_commits_in_any_order_is_all_sent_while_the_floor_rises(
+    postgres: PostgresSubject, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_floor, "STRIDE", 3)
+    with futures.ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(draw_now_and_then, database, random.Random(seed)) for seed in range(4)]
+        sent = []
+        while not all(writer.done() for writer in writers):
+            sent += send_all(postgres.outbox)
+    sent += send_all(postgres.outbox)
+    assert sorted(sent) == sorted(row_id for writer in writers for row_id in writer.result())
+    assert sent != sorted(sent)
+    assert postgres.outbox._floor.id > 0  # noqa: SLF001 - else this would show nothing
+
+
+def draw_now_and_then(database: sqlalchemy.Engine, chance: random.Random) -> list[int]:
+    """Commit most of some transactions, short and long; return the ids that are there."""
+    there = []
+    for _ in range(40):
+        with database.connect() as connection:
+            drawn = [draw(connection) for _ in range(chance.choice((1, 1, 3)))]
+            connection.exec_driver_sql("SELECT pg_sleep(%s)", (chance.choice((0, 0, 0.002, 0.03, 0.1)),))
+            if chance.random() < 0.8:
+                connection.commit()
+                there += drawn
+    return there
+
+
 def test_a_row_that_was_quarantined_long_ago_can_be_released(
     postgres: PostgresSubject, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,15 +401,21 @@ def test_a_row_that_was_quarantined_long_ago_can_be_released(
     assert send_all(postgres.outbox) == [refused]
 
 
+@pytest.mark.parametrize(
+    "restored",
+    ["UPDATE instance SET incarnation = gen_random_uuid()", "UPDATE relay_shards SET passes = 3"],
+    ids=["told", "not told yet"],
+)
 def test_a_restored_database_may_draw_lower_ids_again(
-    postgres: PostgresSubject, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
+    postgres: PostgresSubject, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch, restored: str
 ) -> None:
     monkeypatch.setattr(outbox_floor, "STRIDE", 1)
     for _ in range(5):
         with database.begin() as writer:
             draw(writer)
         send_all(postgres.outbox)
-    postgres.begin_another_life()
+    with database.begin() as connection:
+        connection.exec_driver_sql(restored)
     postgres.insert(1)
     assert send_all(postgres.outbox) == [1]
 
