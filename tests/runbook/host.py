@@ -19,7 +19,7 @@ from tests.e2e import parts
 from tests.runbook import recipes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 DEADLINE_S = 60.0
 CHECKOUT = Path(__file__).parents[2]
@@ -78,15 +78,28 @@ class Host:
         }
         return config.load(**values | {"kafka_config": json.loads(values.get("kafka_config", "{}"))})
 
-    def follow(self, name: str) -> str:
-        """Do what a recipe says, line by line; returns what was printed. Each line must succeed."""
+    def follow(
+        self,
+        name: str,
+        *,
+        versions: Mapping[str, str] | None = None,
+        after: Callable[[str], object] = lambda _line: None,
+    ) -> str:
+        """Do what a recipe says, line by line; returns what was printed. Each line must succeed.
+
+        `versions` says which ones stand for those that the recipe names; `after` is told each line that was done.
+        """
         printed = ""
-        for line in self._recipes[name]:
+        for written in self._recipes[name]:
+            line = written
+            for named, meant in (versions or {}).items():
+                line = line.replace(named, meant)
             words = line.split()
             if words[0] == "systemctl":
                 self._control(words[1], words[2:])
             else:
                 printed += self.run(line)
+            after(line)
         return printed
 
     def run(self, line: str) -> str:

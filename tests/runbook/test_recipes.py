@@ -21,6 +21,7 @@ import pytest
 import sqlalchemy
 import typer
 
+import allocation
 from allocation import bootstrap
 from allocation.entrypoints.cli import app
 from allocation.service_layer.operations import producing
@@ -43,6 +44,12 @@ THE_OTHERS = (
 )  # fmt: skip
 ROLE = "allocation_app"
 _PAUSE_S = 0.1  # between two orders: there is always one on its way
+_SAYS = {"1.0": allocation.__version__}  # what lies here is installed as it is
+_STAMPED = """
+    # What began later has found these tables as they are now.
+    op.execute("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE")
+    op.execute("INSERT INTO reservations (sku) VALUES ('{version}')")
+"""
 _ADDED = """
 import sqlalchemy as sa
 from alembic import op
@@ -53,12 +60,29 @@ TABLES = ("products", "batches", "order_lines", "inbox", "parked", "positions", 
 
 
 def upgrade() -> None:
-    op.create_table("reservations", sa.Column("sku", sa.Text(), primary_key=True))
+    op.create_table(
+        "reservations",
+        sa.Column("sku", sa.Text(), primary_key=True),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.func.clock_timestamp()),
+    )
     for table in TABLES:
         op.add_column(table, sa.Column("remark", sa.Text(), nullable=True))
         op.add_column(table, sa.Column("kind", sa.Integer(), nullable=False, server_default="0"))
     op.create_index("order_lines_remark_idx", "order_lines", ["remark"])
 """
+_TAKEN_AWAY = """
+from alembic import op
+
+revision = "last"
+down_revision = "next"
+
+
+def upgrade() -> None:
+    op.drop_column("releases", "begun_at")
+"""
+# The worker of this version asks for it all the time, the next one no longer, and the one after that drops it.
+_USED = "FROM releases ORDER BY begun_at, queue"
+_UNUSED = "FROM releases ORDER BY queue"
 
 
 class Orders:
@@ -94,6 +118,14 @@ class Orders:
     def await_all(self) -> None:
         """Wait until every order that was sent is allocated, and nothing is left to be sent."""
         waiting.wait_until(self._are_allocated, deadline_s=hosts.DEADLINE_S)
+
+    def await_one_of(self, version: str, *, on_tables_of: str) -> None:
+        """Wait until a version has handled a command that came when the tables were those of another one."""
+        query = f"""
+            SELECT FROM journal WHERE version = '{_SAYS.get(version, version)}'
+            AND handled_at > (SELECT at FROM reservations WHERE sku = '{on_tables_of}')
+        """
+        waiting.wait_until(lambda: rows(self._tables, query) != [], deadline_s=hosts.DEADLINE_S)
 
     def _send_until(self, done: threading.Event) -> None:
         with bootstrap.command_sender(self._host.settings) as sender:
@@ -133,28 +165,47 @@ def rows(engine: sqlalchemy.Engine, query: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
+@pytest.mark.timeout(300)
 def test_deploy_upgrade_and_with_enough_time_go_back(
     host: hosts.Host, tables: sqlalchemy.Engine, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     assert "ready" in host.follow("deploy")
     orders = Orders(host, tables)
     orders.stock()
-    newer = hosts.copy_version(tmp_path / "next")
-    add_a_migration(newer)
-    host.install("1.1", newer)
-    with orders.coming_in():
-        assert "agree" in host.follow("upgrade")
-    orders.await_all()
+    host.install("1.1", the_next_version(tmp_path / "next"))
+    upgrade(host, orders, "1.0", "1.1")
     assert rows(tables, "SELECT version_num FROM alembic_version") == [("next",)]
-    assert rows(tables, "SELECT count(*) > 0 FROM journal WHERE version = '1.1'") == [(True,)]
+    assert has_handled(tables, "1.1")
     if pytestconfig.getoption("--long"):
-        go_back(host, orders)
+        go_back(host, orders, "1.0")
+        upgrade(host, orders, "1.0", "1.1")
+        host.install("1.2", the_version_after_the_next(tmp_path / "last"))
+        upgrade(host, orders, "1.1", "1.2")
+        assert rows(tables, "SELECT version_num FROM alembic_version") == [("last",)]
+        assert has_handled(tables, "1.2")
+        go_back(host, orders, "1.1")
 
 
-def go_back(host: hosts.Host, orders: Orders) -> None:
+def upgrade(host: hosts.Host, orders: Orders, before: str, version: str) -> None:
+    """Upgrade while orders come in; the version before handles some of them on the tables of the newer one."""
+
+    def await_the_version_before(line: str) -> None:
+        if line.endswith(f"{version}/bin/allocation init"):
+            orders.await_one_of(before, on_tables_of=version)
+
+    with orders.coming_in():
+        assert "agree" in host.follow("upgrade", versions={"1.1": version}, after=await_the_version_before)
+    orders.await_all()
+
+
+def has_handled(tables: sqlalchemy.Engine, version: str) -> bool:
+    return rows(tables, f"SELECT FROM journal WHERE version = '{version}' LIMIT 1") != []
+
+
+def go_back(host: hosts.Host, orders: Orders, version: str) -> None:
     """Put the older version to work again, on the tables of the newer one."""
     with orders.coming_in():
-        printed = host.follow("go back")
+        printed = host.follow("go back", versions={"1.0": version})
     orders.await_all()
     assert "left as a newer version has made it" in printed
     assert "agree" in printed
@@ -170,13 +221,28 @@ def ctrl_c_ends_the_waiting_for_workers(host: hosts.Host) -> None:
     assert "rewound" not in host.run("allocation audit")
 
 
-def add_a_migration(source: Path) -> None:
-    """Make a version into the next one: it adds columns to the tables that work goes on in, a table and an index."""
-    versions = source / "allocation" / "adapters" / "postgres" / "migrations" / "versions"
-    head = max(versions.glob("*.py")).name[:4]
-    (versions / "9999_next.py").write_text(_ADDED.format(head=head))
-    init = source / "allocation" / "__init__.py"
-    init.write_text('"""The next version."""\n\n__version__ = "1.1"\n')
+def the_next_version(directory: Path, number: str = "1.1") -> Path:
+    """Make a version that adds columns to the tables that work goes on in, a table and an index, and uses one less."""
+    source = hosts.copy_version(directory)
+    postgres = source / "allocation" / "adapters" / "postgres"
+    head = max((postgres / "migrations" / "versions").glob("*.py")).name[:4]
+    add_a_migration(source, "9998_next.py", _ADDED.format(head=head) + _STAMPED.format(version="1.1"))
+    (source / "allocation" / "__init__.py").write_text(f'"""A later version."""\n\n__version__ = "{number}"\n')
+    asking = postgres / "waiting_room.py"
+    assert _USED in asking.read_text()
+    asking.write_text(asking.read_text().replace(_USED, _UNUSED))
+    return source
+
+
+def the_version_after_the_next(directory: Path) -> Path:
+    """Make a version that takes away what the next one has used no longer."""
+    source = the_next_version(directory, "1.2")
+    add_a_migration(source, "9999_last.py", _TAKEN_AWAY + _STAMPED.format(version="1.2"))
+    return source
+
+
+def add_a_migration(source: Path, name: str, text: str) -> None:
+    (source / "allocation" / "adapters" / "postgres" / "migrations" / "versions" / name).write_text(text)
 
 
 @pytest.mark.long
