@@ -22,3 +22,13 @@ def commands() -> set[str]:
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     lines = [*spans, *(line for block in blocks for line in block.splitlines())]
     return {line.split("  #")[0].strip() for line in lines if line.startswith("allocation ")}
+
+
+def alerts() -> dict[str, tuple[set[str], list[str]]]:
+    """Return of each alert which groups of our commands its text has, and the tests that are said to run them."""
+    text = DOCUMENT.read_text().split("\n## Alerts\n")[1].split("\n## ")[0]
+    found = {}
+    for section in text.split("\n### ")[1:]:
+        groups = set(re.findall(r"`allocation (dlq|parked|outbox|position) ", section))
+        found[section.splitlines()[0]] = (groups, re.findall(r"<!-- run by: (\S+) -->", section))
+    return found

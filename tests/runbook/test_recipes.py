@@ -1,8 +1,7 @@
 """The run-book is followed, line by line, on an installation at work; after each recipe all agrees.
 
-The single commands that alerts and replay send an operator to are run where they belong, in tests/integration: `dlq` in
-test_dead_letter_operation.py, `parked` in test_parked_operation.py, `outbox` in test_relay.py, `replay` and `position`
-in test_replay_operation.py, test_rebuilding.py and test_restoring.py; lost logs in tests/chaos/test_logs.py.
+Of each alert the document names the tests that run its commands. Those of replay are run where they belong, in
+tests/integration: test_replay_operation.py, test_rebuilding.py and test_restoring.py; lost logs in tests/chaos/test_logs.py.
 """
 
 from __future__ import annotations
@@ -364,6 +363,17 @@ def move(host: hosts.Host, orders: Orders, settings: config.Settings, new: clust
 
 def test_every_recipe_of_the_run_book_is_followed_by_one_of_these_tests() -> None:
     assert set(recipes.read()) == {*UPGRADING, *THE_OTHERS}
+
+
+@pytest.mark.parametrize("alert", sorted(name for name, (groups, _) in recipes.alerts().items() if groups))
+def test_what_an_alert_tells_to_do_is_run_by_a_test_that_is_there(alert: str) -> None:
+    groups, named = recipes.alerts()[alert]
+    run = ""
+    for path, _, name in (one.partition("::") for one in named):
+        _, found, after = (hosts.CHECKOUT / path).read_text().partition(f"\ndef {name}(")
+        assert found, f"{path} has no {name}"
+        run += after.partition("\n\n\n")[0]
+    assert {group for group in groups if f'"{group}", "' in run} == groups
 
 
 @pytest.mark.parametrize("line", sorted(recipes.commands()))
