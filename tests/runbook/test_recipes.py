@@ -1,7 +1,8 @@
 """The run-book is followed, line by line, on an installation at work; after each recipe all agrees.
 
 Of each alert the document names the tests that run its commands. Those of replay are run where they belong, in
-tests/integration: test_replay_operation.py, test_rebuilding.py and test_restoring.py; lost logs in tests/chaos/test_logs.py.
+tests/integration: test_replay_operation.py, test_rebuilding.py and test_restoring.py; logs that are lost, in
+tests/chaos/test_logs.py.
 """
 
 from __future__ import annotations
