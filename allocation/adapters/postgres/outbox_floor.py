@@ -29,7 +29,7 @@ _FIRST = "SELECT min(id) FROM outbox WHERE id >= %s"
 
 
 class Floor:
-    """Rises behind what was sent, for one incarnation of the database; `id` is the lowest that need be read."""
+    """Rises behind what was sent, for as long as nobody else sends or restores; from `id` on it must be read."""
 
     def __init__(self, cursor: Any) -> None:
         self.id = 0

@@ -136,7 +136,7 @@ class OutboxRows:
         self._shard = shard
         self._has_quarantined = False
         self._floor = outbox_floor.Floor(self._plain)
-        self._incarnation: str | None = None
+        self._as_left: tuple[str, int] | None = None
         with postgres.translated_errors():
             self._plain.execute(_PLAN)
 
@@ -148,8 +148,8 @@ class OutboxRows:
         if row is None:
             raise ports.RelayStopped(f"the database has no relay shard {self._shard}; run `allocation init`")
         database_id, incarnation, earlier, passes, is_checkpointed, delivery, self._has_quarantined = row
-        if incarnation != self._incarnation:  # where ids begin again
-            self._incarnation, self._floor = incarnation, outbox_floor.Floor(self._plain)
+        if (incarnation, passes) != self._as_left:  # another relay's, or a restored one, where ids begin again
+            self._as_left, self._floor = (incarnation, passes), outbox_floor.Floor(self._plain)
         return ports.ShardState(
             database_id=database_id,
             incarnation=incarnation,
@@ -185,6 +185,7 @@ class OutboxRows:
             self._cursor.execute(_SETTLE, (*guard, *_bounds(checkpoint)))
             is_next, count = self._cursor.fetchone()
             self._check(is_next)
+            self._as_left = checkpoint.incarnation, checkpoint.number
             if count:
                 self._floor.sent(count, last=checkpoint.runs[-1].last)
         return int(count)
