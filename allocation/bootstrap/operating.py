@@ -98,8 +98,9 @@ def tail(
     with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
         deserializer = avro.AvroSerde(ids={}, lookup=registry.definition)
         decoder = tailing.Decoder(topics=connections.topic_names(settings), deserializer=deserializer)
+        settle_timeout_s = 0.0 if follow else whole_logs.SETTLE_TIMEOUT_S
         records = log_reader.LogReader(connections.kafka_clients(settings)).read(
-            names, start=start, follow=follow, stop=stop
+            names, start=start, follow=follow, stop=stop, settle_timeout_s=settle_timeout_s
         )
         yield from map(decoder.line, records)
 

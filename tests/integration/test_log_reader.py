@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from concurrent import futures
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,20 @@ def test_a_log_of_aborted_records_alone_ends(endpoints: devstack.Endpoints, read
     with kafka_logs.a_transactional_producer(endpoints) as transactional:
         kafka_logs.write_transaction(transactional, topic, b"never", commit=False)
         assert list(reader.read([topic])) == []
+
+
+def test_what_is_committed_a_moment_later_is_waited_for_if_wanted(
+    endpoints: devstack.Endpoints, reader: log_reader.LogReader
+) -> None:
+    """As of a relay that was told of its commit before the markers are written."""
+    topic = kafka_logs.a_topic(endpoints)
+    with kafka_logs.a_transactional_producer(endpoints) as transactional, futures.ThreadPoolExecutor(1) as pool:
+        kafka_logs.write_transaction(transactional, topic, b"a", commit=None)
+        reading = pool.submit(lambda: [record.value for record in reader.read([topic], settle_timeout_s=30)])
+        with pytest.raises(TimeoutError):
+            reading.result(0.3)
+        transactional.commit_transaction()
+        assert reading.result(10) == [b"a"]
 
 
 def test_the_reader_stops_before_an_open_transaction(

@@ -52,17 +52,19 @@ class LogReader:
         until: Mapping[tuple[str, int], int] | None = None,
         follow: bool = False,
         stop: Callable[[], bool] = lambda: False,
+        settle_timeout_s: float = 0.0,
     ) -> Generator[messages.Record]:
         """Yield the records of all partitions, each partition in its order.
 
         Begins at `start` (a partition that the mapping does not name: at its beginning). Ends where the
         partitions ended at the call, or before the offsets `until` where those come first, or with `follow`
-        never; in any case soon after `stop` returns True.
+        never; in any case soon after `stop` returns True. What was committed at the call but cannot be seen yet
+        is waited for within `settle_timeout_s`.
         Close the iterator if you leave it early. Raises `KafkaRefused` for a topic that does not exist
         and for an offset that is no longer there, `DependencyDown` where Kafka does not answer.
         """
         described = self._describe(names)
-        begins, ends = self._bounds(described, start)
+        begins, ends = self._bounds(described, start, settle_timeout_s)
         if until is not None:
             ends = {partition: min(end, until.get(partition, end)) for partition, end in ends.items()}
         if follow:
@@ -94,13 +96,18 @@ class LogReader:
         self,
         described: Mapping[str, topics.TopicDescription],
         start: Start | Mapping[topics.TopicPartition, int],
+        settle_timeout_s: float,
     ) -> tuple[dict[topics.TopicPartition, int], dict[topics.TopicPartition, int]]:
         partitions = [
             topics.TopicPartition(name, number)
             for name, description in described.items()
             for number in range(description.partitions)
         ]
-        marks = self._admin.watermarks(partitions)
+        if settle_timeout_s:
+            written = self._admin.high_watermarks(partitions)
+            marks = self._admin.settled_watermarks(written, timeout_s=settle_timeout_s)
+        else:
+            marks = self._admin.watermarks(partitions)
         begins = {partition: mark.end if start is Start.END else mark.begin for partition, mark in marks.items()}
         if not isinstance(start, Start):
             begins.update(start)

@@ -31,6 +31,7 @@ _UNCOMMITTED = confluent_kafka.IsolationLevel.READ_UNCOMMITTED
 # A healthy cluster answers in milliseconds, a loaded one in a second or two.
 REQUEST_TIMEOUT_S = 10.0
 # A controller's news reaches the brokers within some 10 ms.
+_SETTLING_POLL_S = 0.02
 _PROPAGATION_POLL_S = 0.02
 
 
@@ -130,6 +131,21 @@ class TopicAdmin:
     def high_watermarks(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Return where partitions really end: behind `Watermarks.end` while a transaction is open."""
         return self._offsets(partitions, admin.OffsetSpec.latest(), _UNCOMMITTED)
+
+    def settled_watermarks(
+        self, written: Mapping[TopicPartition, int], *, timeout_s: float
+    ) -> dict[TopicPartition, Watermarks]:
+        """Return begin and end once all that lies before these offsets can be seen, or is not there any more.
+
+        A transaction is committed before its records can be seen: the markers that let them be seen follow a moment
+        later (KIP-98). For one that does not end nobody waits longer than that.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            marks = self.watermarks(list(written))
+            if all(mark.end >= written[at] for at, mark in marks.items()) or time.monotonic() > deadline:
+                return marks
+            time.sleep(_SETTLING_POLL_S)
 
     def first_since(self, partitions: Sequence[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, Stamped]:
         """Return of each partition the first record that is not older; one without any is not in the answer."""

@@ -1,13 +1,11 @@
 """Whole topics with their bounds, as `verify` compares them.
 
-A transaction is committed before its records can be seen: the markers that let them be seen follow a moment later
-(KIP-98). Whoever was told of the commit must find the records, so the ends are those behind all that was written by
-now; only for a transaction that does not end nobody waits.
+Whoever was told of a commit must find its records, so the ends are those behind all that was written by now; only for a
+transaction that does not end nobody waits.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from allocation.adapters.kafka import errors, log_reader, topics
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 
 SETTLE_TIMEOUT_S = 10.0  # a relay's transaction takes milliseconds; its timeout would be a minute
-_POLL_S = 0.02
 
 
 class WholeLogs:
@@ -46,24 +43,13 @@ class WholeLogs:
             for number in range(description.partitions)
         ]
         written = self._admin.high_watermarks(partitions)
+        marks = self._admin.settled_watermarks(written, timeout_s=self._settle_timeout_s)
         return {
             partition: ports.Bounds(
                 described[partition.topic].topic_id, mark.begin, mark.end, max(0, written[partition] - mark.end)
             )
-            for partition, mark in self._settled(written).items()
+            for partition, mark in marks.items()
         }
-
-    def _settled(
-        self, written: Mapping[topics.TopicPartition, int]
-    ) -> Mapping[topics.TopicPartition, topics.Watermarks]:
-        """Wait until all that was written can be seen, or is not there any more."""
-        deadline = time.monotonic() + self._settle_timeout_s
-        while True:
-            marks = self._admin.watermarks(list(written))
-            is_settled = all(mark.end >= written[partition] for partition, mark in marks.items())
-            if is_settled or time.monotonic() > deadline:
-                return marks
-            time.sleep(_POLL_S)
 
     def read(self, names: Sequence[str], *, until: Mapping[ports.TopicPartition, int]) -> Iterator[messages.Record]:
         """Yield the records before these offsets, each partition in its order."""
