@@ -12,7 +12,7 @@ import pytest
 from allocation.devstack import ports
 from tests import waiting
 from tests.chaos import system as systems
-from tests.chaos.oracle import avro, replay
+from tests.chaos.oracle import avro, observation, replay
 from tests.chaos.oracle import workload as workloads
 from tests.e2e import parts, spectators
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from allocation import config
     from tests.chaos.oracle import log as logs
-    from tests.chaos.oracle import model, observation
+    from tests.chaos.oracle import model
 
 pytestmark = pytest.mark.long
 
@@ -76,6 +76,9 @@ def installation(initialised: config.Settings, directory: Path) -> Iterator[Inst
             system.send(stream.rest())
         system.send(ahead_of_their_batch(system))
         system.drain(parked=False)
+        # The relay is told of its commit before the broker has written the markers that let it be seen.
+        outgoing = (*avro.EVENTS, observation.DEAD_LETTERS, observation.JOURNAL)
+        waiting.wait_until(lambda: system.log.ends(outgoing) == system.log.ends(outgoing, committed=False))
         yield Installation(system, settings, system.observe())
 
 
