@@ -30,8 +30,7 @@ _UNCOMMITTED = confluent_kafka.IsolationLevel.READ_UNCOMMITTED
 
 # A healthy cluster answers in milliseconds, a loaded one in a second or two.
 REQUEST_TIMEOUT_S = 10.0
-# A controller's news reaches the brokers within some 10 ms.
-_SETTLING_POLL_S = 0.02
+# A controller's news reaches the brokers within some 10 ms, as do the markers of a transaction; nobody tells of either.
 _PROPAGATION_POLL_S = 0.02
 
 
@@ -145,7 +144,7 @@ class TopicAdmin:
             marks = self.watermarks(list(written))
             if all(mark.end >= written[at] for at, mark in marks.items()) or time.monotonic() > deadline:
                 return marks
-            time.sleep(_SETTLING_POLL_S)
+            time.sleep(_PROPAGATION_POLL_S)
 
     def first_since(self, partitions: Sequence[TopicPartition], timestamp_ms: int) -> dict[TopicPartition, Stamped]:
         """Return of each partition the first record that is not older; one without any is not in the answer."""
