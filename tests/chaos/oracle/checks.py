@@ -79,15 +79,20 @@ def events_once(seen: Observation) -> Iterator[str]:
 
 
 def events_in_order(seen: Observation) -> Iterator[str]:
-    """The events of a sku are numbered from 1 without a gap, and stand in this order in each partition."""
+    """The events of a sku are numbered from 1 without a gap, and stand in this order in one partition of each topic."""
     numbers: dict[bytes | None, list[int]] = defaultdict(list)
+    partitions: dict[tuple[str, bytes | None], set[int]] = defaultdict(set)
     last: dict[Any, int] = {}
     for event in seen.events:
         number, place = replay.sequence(event), (event.topic, event.partition, event.key)
         numbers[event.key].append(number)
+        partitions[event.topic, event.key].add(event.partition)
         if number <= last.get(place, 0):
             yield f"{_where(event.at)}: event {number} of {event.key!r} stands behind {last[place]}"
         last[place] = number
+    for (topic, sku), places in partitions.items():
+        if len(places) > 1:
+            yield f"the events of {sku!r} lie in partitions {sorted(places)} of {topic}"
     for sku, found in numbers.items():
         if sorted(found) != list(range(1, len(found) + 1)):
             gaps = sorted(set(range(1, max(found) + 1)) - set(found))
