@@ -32,6 +32,13 @@ class Failure(NamedTuple):
     stack: str = ""
 
 
+class Poisoned(NamedTuple):
+    """A message that is set aside, and how it fails."""
+
+    message: messages.Message
+    failure: Failure
+
+
 def of(error: BaseException) -> Failure:
     """Return what is to be kept of an error that was caught."""
     kind = type(error).__name__

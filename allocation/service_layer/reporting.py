@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from allocation.service_layer import external_events, journaling, messages, refusals, settling
+    from allocation.service_layer import external_events, failures, journaling, messages, refusals, settling
 
 _topic_of: Callable[[messages.Record], str] = operator.attrgetter("topic")
 _topic_of_message: Callable[[messages.Message], str] = operator.attrgetter("record.topic")
@@ -28,13 +28,14 @@ class Announced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one unit of work did: what became of messages, which were refused, and the events published."""
+    """What one unit of work did: what became of messages, which were refused or poisoned, the events published."""
 
     fates: Mapping[journaling.Fate, int] = field(default_factory=dict)
     announced: Mapping[Announced, int] = field(default_factory=dict)
     repeated: Mapping[str, int] = field(default_factory=dict)
     """Messages below the position, which were skipped, by topic."""
     refusals: Sequence[refusals.Refusal] = ()
+    poisoned: Sequence[failures.Poisoned] = ()
     handling_s: Mapping[str, float] = field(default_factory=dict)
     """Of the time that it took, what was spent on the messages of one topic alone, by topic."""
 
@@ -56,7 +57,7 @@ def of(
     handling_s: Mapping[str, float] = MappingProxyType({}),
 ) -> Report:
     """Return what a micro-batch did that is committed."""
-    return Report(batch.fates, _counted(batch.announced), repeated, batch.refusals, handling_s)
+    return Report(batch.fates, _counted(batch.announced), repeated, batch.refusals, batch.poisoned, handling_s)
 
 
 def words(fates: Mapping[journaling.Fate, int]) -> Mapping[str, int]:

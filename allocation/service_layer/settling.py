@@ -16,6 +16,7 @@ from allocation.domain import commands, refusal
 from allocation.service_layer import (
     draining,
     envelopes,
+    failures,
     handlers,
     journaling,
     messagebus,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from datetime import timedelta
 
-    from allocation.service_layer import external_events, failures
+    from allocation.service_layer import external_events
 
 _JOURNAL_WORDS: dict[type, str] = {
     outcomes.Handled: "handled",
@@ -64,6 +65,7 @@ class MicroBatch:
         self._failed = failed
         self._runs = journaling.Runs()
         self.refusals: list[refusals.Refusal] = []
+        self.poisoned: list[failures.Poisoned] = []
         self.announced: dict[type, list[external_events.ExternalEvent]] = defaultdict(list)
         """The events that were published, by the type of the command that caused them."""
 
@@ -120,20 +122,12 @@ class MicroBatch:
 
     def poison(self, parked: unit_of_work.ParkedCommand, failure: failures.Failure) -> None:
         """Leave a parked command where it is, until an operator decides, and write down how it fails."""
-        error, error_class, stack = failure
         self._uow.repark(
-            dataclasses.replace(
-                parked,
-                state="poisoned",
-                reason="failed",
-                error=error,
-                error_class=error_class,
-                stack=stack,
-                expires_at=None,
-            )
+            dataclasses.replace(parked, state="poisoned", reason="failed", expires_at=None, **failure._asdict())
         )
-        self._uow.record(_entry(parked.message, "waiting", reason="failed", error=error))
+        self._uow.record(_entry(parked.message, "waiting", reason="failed", error=failure.error))
         self._runs.count("poisoned", parked.message.record)
+        self.poisoned.append(failures.Poisoned(parked.message, failure))
 
     def handle(self, message: messages.Message) -> outcomes.Handled | outcomes.Waiting | outcomes.Refused:
         """Try a command, and publish what comes of it; what was refused, or waits, has changed nothing."""
@@ -248,6 +242,7 @@ class MicroBatch:
                 self._park(message, "queued", "queued", "keeps its place behind a parked command")
             case outcomes.Poisoned(error, error_class, stack):
                 self._park(message, "poisoned", "failed", error, error_class, stack)
+                self.poisoned.append(failures.Poisoned(message, failures.Failure(error, error_class, stack)))
             case outcomes.Duplicate():
                 pass
             case _:

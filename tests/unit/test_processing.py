@@ -204,8 +204,10 @@ def test_a_worker_that_was_overtaken_changes_nothing(database: fakes.FakeDatabas
 def test_a_record_set_aside_is_parked_and_its_position_passed(
     database: fakes.FakeDatabase, processor: processing.Processor
 ) -> None:
-    report = processor.set_aside(a_record(LINE, 0), failure=failures.Failure("a bug"))
+    failure = failures.Failure("a bug", "Bug", "0123")
+    report = processor.set_aside(a_record(LINE, 0), failure=failure)
     assert report.outcomes == {"poisoned": 1}
+    assert [(one.message.record, one.failure) for one in report.poisoned] == [(a_record(LINE, 0), failure)]
     assert [one.state for one in database.state.parked] == ["poisoned"]
     assert position(database) == 1
     assert processor.set_aside(a_record(LINE, 0), failure=failures.Failure("a bug")) == builders.a_report(repeated=1)

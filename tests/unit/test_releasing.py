@@ -256,7 +256,10 @@ def test_one_that_fails_while_a_release_goes_on_stays_too(scene: Scene, curse: C
     curse("o4")
     scene.send(*orders(1, 5))
     scene.send(BATCH)
-    scene.grace.check()
+    poisoned = [one for report in scene.grace.check() for one in report.poisoned]
+    assert [(one.message, one.failure.error_class) for one in poisoned] == [
+        (scene.database.state.parked[0].message, "LookupError")
+    ]
     assert (scene.lines(), scene.parked) == (["o1", "o2", "o3"], [("poisoned", "o4"), ("queued", "o5")])
     assert scene.database.state.releases == set()
 

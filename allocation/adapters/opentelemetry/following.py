@@ -7,6 +7,8 @@
     │     └─ publish …           the bridge, or the span of whoever else consumes the event
     └─ send allocation.dead_letter, if it was refused
 
+Who was refused or failed has an error, by its stable word or the class of what was raised.
+
 Never raises, whatever stands in the headers of others: what is no trace is passed over. Names no data of
 customers: neither keys nor values.
 """
@@ -16,7 +18,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry.trace import SpanKind
 
@@ -27,7 +29,7 @@ from allocation.service_layer import messages, reading, signals, traces
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from allocation.service_layer import refusals, reporting
+    from allocation.service_layer import reporting
     from allocation.service_layer.relaying import ports as relaying
 
 _NS = 1_000_000_000
@@ -37,6 +39,15 @@ _DEAD_LETTER_TIME = "dead_letter_time"
 _DOES = {"redis": "publish", "email": "mail"}
 
 _Attributes = dict[str, str | int]
+
+
+class _Problem(NamedTuple):
+    """A message that was refused, or fails; `kind` is what the conventions call the type of an error."""
+
+    message: messages.Message
+    kind: str
+    error: str
+    is_final: bool
 
 
 class WorkerSpans(signals.Signals):
@@ -51,21 +62,19 @@ class WorkerSpans(signals.Signals):
     ) -> None:
         """Add a span for each record; those of a micro-batch have the same times, for they share a transaction."""
         times_ns = _until_now(duration_s)
-        refused = _by_place(refusal for report in reports for refusal in report.refusals)
+        problems = {_place(problem.message.record): problem for report in reports for problem in _problems(report)}
         for record in records:
-            refusal = refused.pop(_place(record), None) if refused else None
-            self._process(record, times_ns, len(records), refusal)
-        for refusal in refused.values():
-            self._refuse(refusal)
+            problem = problems.pop(_place(record), None) if problems else None
+            self._process(record, times_ns, len(records), problem)
+        for problem in problems.values():
+            self._end_waiting(problem)
 
     def expired(self, report: reporting.Report) -> None:
-        """Add a span for each command whose grace was over."""
-        for refusal in report.refusals:
-            self._refuse(refusal)
+        """Add a span for each command whose grace was over, or that failed when its time had come."""
+        for problem in _problems(report):
+            self._end_waiting(problem)
 
-    def _process(
-        self, record: messages.Record, times_ns: tuple[int, int], size: int, refusal: refusals.Refusal | None
-    ) -> None:
+    def _process(self, record: messages.Record, times_ns: tuple[int, int], size: int, problem: _Problem | None) -> None:
         headers = dict(record.headers)
         given = traces.read(headers.get(messages.TRACEPARENT))
         if given and self._spans.leave_out(given):
@@ -73,20 +82,20 @@ class WorkerSpans(signals.Signals):
         identity, _, _ = reading.identity(record, headers)
         trace = given or traces.of_command(identity, None)
         # A command that was refused may come again: the id that others know belongs to the attempt that has events.
-        own = 0 if refusal else spans.of_handling(trace, identity.id.encode())
+        own = 0 if problem and problem.is_final else spans.of_handling(trace, identity.id.encode())
         attributes = self._attributes(record) | {"messaging.message.id": identity.id, "allocation.batch_size": size}
         self._add(
-            f"process {record.topic}", SpanKind.CONSUMER, spans.below(trace, own=own), times_ns, attributes, refusal
+            f"process {record.topic}", SpanKind.CONSUMER, spans.below(trace, own=own), times_ns, attributes, problem
         )
 
-    def _refuse(self, refusal: refusals.Refusal) -> None:
+    def _end_waiting(self, problem: _Problem) -> None:
         """Add a span for a command that was taken in before, and waited."""
-        message = refusal.message
+        message = problem.message
         trace = traces.of_command(message.id, message.traceparent)
         parent = spans.of_handling(trace, message.id.id.encode())
         place = spans.below(trace)._replace(parent=parent)
-        name = f"refuse {message.record.topic}"
-        self._add(name, SpanKind.INTERNAL, place, _until_now(0.0), self._attributes(message.record), refusal)
+        name = f"{'refuse' if problem.is_final else 'fail'} {message.record.topic}"
+        self._add(name, SpanKind.INTERNAL, place, _until_now(0.0), self._attributes(message.record), problem)
 
     def _add(
         self,
@@ -95,13 +104,13 @@ class WorkerSpans(signals.Signals):
         place: spans.Place,
         times_ns: tuple[int, int],
         attributes: _Attributes,
-        refusal: refusals.Refusal | None,
+        problem: _Problem | None,
     ) -> None:
-        if refusal is None:
+        if problem is None:
             self._spans.add(name, kind, place, times_ns, attributes)
         else:
-            attributes["error.type"] = refusal.reason
-            self._spans.add(name, kind, place, times_ns, attributes, problem=refusal.error)
+            attributes["error.type"] = problem.kind
+            self._spans.add(name, kind, place, times_ns, attributes, problem=problem.error)
 
     def _attributes(self, record: messages.Record) -> _Attributes:
         return _of_kafka("process", record.topic) | {
@@ -199,8 +208,11 @@ def _message_id(own: bytes | None) -> _Attributes:
     return {"messaging.message.id": own[: commands.MAX_ID_BYTES].decode(errors="replace")} if own else {}
 
 
-def _by_place(refused: Iterable[refusals.Refusal]) -> dict[tuple[str, int, int], refusals.Refusal]:
-    return {_place(refusal.record): refusal for refusal in refused}
+def _problems(report: reporting.Report) -> Iterable[_Problem]:
+    for message, reason, error in report.refusals:
+        yield _Problem(message, reason, error, is_final=True)
+    for message, failure in report.poisoned:
+        yield _Problem(message, failure.error_class or "failed", failure.error, is_final=False)
 
 
 def _place(record: messages.Record) -> tuple[str, int, int]:

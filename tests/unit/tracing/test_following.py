@@ -12,7 +12,16 @@ from opentelemetry.sdk.trace.export import in_memory_span_exporter
 
 from allocation.adapters.opentelemetry import following, spans
 from allocation.adapters.postgres import headers as outbox_headers
-from allocation.service_layer import envelopes, external_events, messages, reading, refusals, reporting, topics
+from allocation.service_layer import (
+    envelopes,
+    external_events,
+    failures,
+    messages,
+    reading,
+    refusals,
+    reporting,
+    topics,
+)
 from tests import builders
 from tests.fakes import serde
 
@@ -167,6 +176,40 @@ def test_a_refused_command_is_an_error_with_its_reason_and_its_dead_letter_belon
     assert (process.attributes or {})["error.type"] == "invalid_sku"
     assert world.ids("send allocation.dead_letter")[::2] == (TRACE, SENDER)
     assert world.ids("outbox wait")[::2] == (TRACE, SENDER)
+
+
+def a_poisoned(record: messages.Record, *, error_class: str = "KeyError") -> reporting.Report:
+    return reporting.Report(
+        poisoned=[failures.Poisoned(a_message(record), failures.Failure("KeyError: 'x'", error_class))]
+    )
+
+
+@pytest.mark.parametrize(("error_class", "kind"), [("KeyError", "KeyError"), ("", "failed")])
+def test_a_poisoned_command_is_an_error_by_the_class_of_it_and_what_comes_of_it_later_belongs_to_it(
+    world: World, error_class: str, kind: str
+) -> None:
+    command = a_command()
+    world.worker.handled([command], [a_poisoned(command, error_class=error_class)], 0.1)
+    process = world.span("process allocate")
+    assert (process.status.is_ok, process.status.description) == (False, "KeyError: 'x'")
+    assert (process.attributes or {})["error.type"] == kind
+    world.relay.relayed([a_row(an_event(command))], 0.1)
+    assert world.ids("send line_allocated")[2] == world.ids("process allocate")[1]
+
+
+@pytest.mark.parametrize("by_grace", [True, False])
+def test_what_waited_and_fails_when_it_is_released_is_told_below_its_first_handling(
+    world: World, *, by_grace: bool
+) -> None:
+    command, other = a_command(), a_command(traced=False)._replace(offset=8)
+    world.worker.handled([command], [builders.a_report(waited=1)], 0.1)
+    if by_grace:
+        world.worker.expired(a_poisoned(command))
+    else:
+        world.worker.handled([other], [a_poisoned(command)], 0.1)
+    first = next(iter(world.all_ids("process allocate")))
+    assert world.ids("fail allocate")[::2] == (TRACE, first)
+    assert not world.span("fail allocate").status.is_ok
 
 
 def test_what_waited_and_is_refused_at_last_is_told_below_its_first_handling(world: World) -> None:
