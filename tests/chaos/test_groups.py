@@ -38,6 +38,30 @@ def test_scaled_from_one_to_three_and_back(protocol: str, mix: str, system: syst
     system.verify()
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("victim", "protocol"), [("the newcomer", "classic"), ("the newcomer", "consumer"), ("the first", "classic")]
+)
+def test_killed_while_partitions_go_from_one_to_another(victim: str, protocol: str, system: systems.System) -> None:
+    """Under KIP-848 the first one is only told what it has lost: it is given nothing anew."""
+    commands = system.workload("mixed")
+    system.send(commands.first())
+    system.start("relay")
+    is_first = victim == "the first"
+    with system.under_load(commands):
+        armed = "worker.during_rebalance:2" if is_first else None
+        first = system.start("worker", settings=dynamic(protocol), kill_point=armed)
+        system.await_progress(first, batches=3)
+        newcomer = system.start(
+            "worker", settings=dynamic(protocol), kill_point=None if is_first else "worker.during_rebalance"
+        )
+        dying, heir = (first, newcomer) if is_first else (newcomer, first)
+        system.note(dying.await_kill_point())
+        system.await_progress(heir, batches=3)
+    system.send(commands.rest())
+    system.verify()
+
+
 @pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=pytest.mark.long)])
 def test_two_workers_that_want_the_same_products(protocol: str, system: systems.System) -> None:
     commands = system.workload("contended")
