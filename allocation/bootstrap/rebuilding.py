@@ -29,13 +29,17 @@ from allocation.bootstrap import connections, repairing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is to be rebuilt: into which schema of which database, up to when, and what goes out (None: nothing)."""
+    """What is to be rebuilt: into which schema of which database, up to when, and what goes out (None: nothing).
+
+    What is to be promoted is begun only when nothing stands against that.
+    """
 
     into: str
     database_url: str | None = None
     until: datetime | None = None
     outbound_prefix: str | None = None
     fresh: bool = False
+    to_be_promoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class Rebuilder:
 
     def plan(self, on_progress: ports.Progress) -> Plan:
         """Return what is to be done; raises `CannotReplay`."""
+        if self._wish.to_be_promoted:
+            promoting.check_at_rest(self._live)
         with self._engine() as target:
             mark = None if self._wish.fresh else rebuilding.mark_of(target, self._wish.into)
             if mark is not None and not mark.is_exact:
@@ -78,6 +84,8 @@ class Rebuilder:
                     f"schema {self._wish.into} was filled without a journal, and cannot catch up; --fresh fills it anew"
                 )
             rows = self._rows(on_progress)
+            if self._wish.to_be_promoted:
+                promoting.check_is_exact(self._wish.into, is_exact=rows is not None)
             if rows is None:
                 return Plan(None)
             known = journal_order.Known(()) if mark is None else rebuilding.known(target)
@@ -170,10 +178,12 @@ def compare_rebuilt(
             return comparing.compare(one, other, keep=keep, on_progress=on_progress)
 
 
-def promote_rebuilt(settings: config.Settings, schema: str, note: audit.Note, *, dry_run: bool) -> promoting.Promoted:
+def promote_rebuilt(
+    settings: config.Settings, schema: str, note: audit.Note, *, dry_run: bool, on_progress: ports.Progress
+) -> promoting.Promoted:
     """Put a rebuilt schema in the place of the live one; raises `CannotReplay` while something stands against it."""
     with repairing.bound_database(settings) as live:
-        return promoting.promote(live, schema, note, dry_run=dry_run)
+        return promoting.promote(live, schema, note, dry_run=dry_run, on_progress=on_progress)
 
 
 @contextlib.contextmanager

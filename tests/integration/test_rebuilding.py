@@ -111,7 +111,7 @@ def differences(settings: config.Settings, schema: str) -> list[str]:
 
 
 def promote(settings: config.Settings, schema: str) -> str:
-    return rebuilding.promote_rebuilt(settings, schema, NOTE, dry_run=False).old
+    return rebuilding.promote_rebuilt(settings, schema, NOTE, dry_run=False, on_progress=_ignore).old
 
 
 def rows(settings: config.Settings, schema: str) -> dict[str, list[Any]]:

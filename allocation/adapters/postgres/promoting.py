@@ -17,6 +17,8 @@ from allocation.service_layer.operations.replay import ports
 if TYPE_CHECKING:
     import sqlalchemy
 
+    from allocation.service_layer.operations.replay import rebuilding_ports
+
 # Nobody may begin to work on the old tables while the new ones take their place.
 _LOCK = "LOCK TABLE positions, outbox, journal, instance, relay_shards, leases IN ACCESS EXCLUSIVE MODE"
 _UNSENT = "SELECT count(*), count(quarantined) FROM outbox"
@@ -52,7 +54,15 @@ UPDATE {new}.parked AS p SET state = l.state, reason = l.reason, error = l.error
     stack = l.stack, expires_at = l.expires_at, parked_at = l.parked_at
 FROM parked AS l WHERE (l.topic_id, l.partition, l."offset") = (p.topic_id, p.partition, p."offset")
 """
+# Nor what was told of those that failed, which their senders may ask for.
+_REASONS = """
+UPDATE {new}.inbox AS n SET reason = l.reason, error = l.error
+FROM inbox AS l
+WHERE (l.id, l.source, l.attempt, l.outcome) = (n.id, n.source, n.attempt, n.outcome)
+    AND (n.outcome = 'waiting' OR n.reason = 'failed')
+"""
 _INCARNATION = "UPDATE {new}.instance SET earlier = earlier || incarnation, incarnation = gen_random_uuid()"
+_STEPS = 4  # none of them can say how far it is: each is a few statements
 _SEQUENCES = ("audit", "outbox", "parked")
 _GO_ON = """
 SELECT setval(pg_get_serial_sequence('{new}.{table}', 'id'), greatest(
@@ -73,30 +83,54 @@ class Promoted(NamedTuple):
     old: str
 
 
-def promote(database: sqlalchemy.Engine, new: str, note: audit.Note, *, dry_run: bool) -> Promoted:
+def check_at_rest(database: sqlalchemy.Engine) -> None:
+    """Raise `CannotReplay` while nothing could be swapped in, whatever schema: the live one is in use, or not empty."""
+    with engine.cursor(database) as cursor:
+        _check_at_rest(cursor)
+
+
+def check_is_exact(new: str, *, is_exact: bool) -> None:
+    """Raise `CannotReplay` for a schema that was filled, or would be, without the journal."""
+    if not is_exact:
+        raise ports.CannotReplay(
+            f"{new} goes by the order of timestamps: what was announced may be something else than what is in it"
+        )
+
+
+def promote(
+    database: sqlalchemy.Engine,
+    new: str,
+    note: audit.Note,
+    *,
+    dry_run: bool,
+    on_progress: rebuilding_ports.Progress,
+) -> Promoted:
     """Swap the schema in; raises `CannotReplay` while something stands against it, and changes nothing then."""
     mark = rebuilding.mark_of(database, new)
     if mark is None:
         raise rebuilding.BadSchema(f"there is no schema {new}; `allocation replay rebuild --into {new}` makes it")
-    if not mark.is_exact:
-        raise ports.CannotReplay(
-            f"{new} was rebuilt in the order of timestamps: what was announced may be something else than what is in it"
-        )
+    check_is_exact(new, is_exact=mark.is_exact)
     with engine.translated_errors(), database.connect() as connection:
         cursor: Any = connection.connection.cursor()
+        on_progress("waiting for all others", 0, _STEPS)
         cursor.execute(_LOCK)
-        _check(cursor, new)
+        on_progress("checking", 1, _STEPS)
+        _check_at_rest(cursor)
+        _check_is_whole(cursor, new)
         promoted = Promoted(_one(cursor, _LIVE), _one(cursor, _OLD))
         if not dry_run:
+            on_progress("taking over", 2, _STEPS)
             _take_over(cursor, new)
+            on_progress("swapping", 3, _STEPS)
             _swap(cursor, new, promoted)
             subject = f"{new}; the old tables are in {promoted.old}"
             audit_rows.write(cursor, [audit.Entry("replay.promoted", subject, note)])
             connection.connection.commit()
+            on_progress("swapping", _STEPS, _STEPS)
     return promoted
 
 
-def _check(cursor: Any, new: str) -> None:
+def _check_at_rest(cursor: Any) -> None:
     occupancy.check_unused(cursor)
     cursor.execute(_UNSENT)
     unsent, quarantined = cursor.fetchone()
@@ -105,6 +139,9 @@ def _check(cursor: Any, new: str) -> None:
             f"{unsent} messages in the outbox are not sent yet, {quarantined} of them quarantined; let the relay send "
             "them (`allocation outbox list` shows what Kafka refused)"
         )
+
+
+def _check_is_whole(cursor: Any, new: str) -> None:
     cursor.execute(_LACKING.format(new=new))
     (lacking,) = cursor.fetchone()
     if lacking:
@@ -122,6 +159,7 @@ def _take_over(cursor: Any, new: str) -> None:
         cursor.execute(f"INSERT INTO {new}.{table.name} ({names}) SELECT {names} FROM {table.name}")  # noqa: S608 - ours
     cursor.execute(_POSITIONS.format(new=new))
     cursor.execute(_PARKED.format(new=new))
+    cursor.execute(_REASONS.format(new=new))
     cursor.execute(_INCARNATION.format(new=new))
     for name in _SEQUENCES:
         sequence = _one(cursor, "SELECT pg_get_serial_sequence(%s, 'id')", name)

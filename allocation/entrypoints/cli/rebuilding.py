@@ -12,6 +12,7 @@ from allocation.entrypoints.cli import changing, failures, printing, starting, t
 
 if TYPE_CHECKING:
     from allocation import config
+    from allocation.service_layer.operations import audit
     from allocation.service_layer.operations.replay import comparing, rebuilding
 
 DIFFER = 1
@@ -40,6 +41,14 @@ def rebuild(  # noqa: PLR0913 - the options
     fresh: Annotated[bool, typer.Option("--fresh", help="Drop the schema first.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Compare it with the live one afterwards.")] = False,
     keep: Keep = MAX_DIFFERENCES,
+    promote: Annotated[
+        bool,
+        typer.Option("--promote", help="Put it in the place of the live one; with --compare, only if nothing differs."),
+    ] = False,
+    why: Annotated[
+        str | None, typer.Option("--why", metavar="TEXT", help="With --promote: the reason, for the audit.")
+    ] = None,
+    who: changing.Who = None,
     dry_run: changing.DryRun = False,
     as_json: printing.AsJson = False,
 ) -> None:
@@ -51,9 +60,14 @@ def rebuild(  # noqa: PLR0913 - the options
     Without a journal the timestamps give the order; then nobody can promise the same rows.
 
     With --compare the exit code is 1 when something differs, and 2 when it cannot be told.
+
+    With --promote, what `promote` asks for is looked at before anything is done, and again at the end.
     """
     if dry_run and compare:
         raise typer.BadParameter("goes without --dry-run, which rebuilds nothing to compare", param_hint="--compare")
+    note = _promotion(why, who, is_possible=not (dry_run or until or database_url)) if promote else None
+    if why is not None and note is None:
+        raise typer.BadParameter("goes with --promote; nothing else here is for the audit", param_hint="--why")
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
     from allocation.bootstrap import rebuilding as parts  # noqa: PLC0415 - see above
 
@@ -64,6 +78,7 @@ def rebuild(  # noqa: PLR0913 - the options
         until=until,
         outbound_prefix=_prefix(outbound),
         fresh=fresh,
+        to_be_promoted=promote,
     )
     began = time.monotonic()
     with bootstrap.rebuilder(settings, wish) as rebuilder, printing.progress_bar(_PROGRESS) as on_progress:
@@ -73,8 +88,11 @@ def rebuild(  # noqa: PLR0913 - the options
         _tell_plan(plan, into, as_json=as_json)
         return
     _tell_summary(summary, into, took_s=time.monotonic() - began, as_json=as_json)
-    if compare:
-        _compare(settings, into, database_url=database_url, keep=keep, as_json=as_json)
+    differs = compare and _compare(settings, into, database_url=database_url, keep=keep, as_json=as_json)
+    if note is not None:
+        _promote_checked(settings, into, note, differs=differs, uncovered=summary.uncovered, as_json=as_json)
+    if differs:
+        raise typer.Exit(DIFFER)
 
 
 def compare(
@@ -84,7 +102,8 @@ def compare(
 
     Exit code 0: it does not. 1: it does. 2: it cannot be told.
     """
-    _compare(starting.settings(), schema, database_url=database_url, keep=keep, as_json=as_json)
+    if _compare(starting.settings(), schema, database_url=database_url, keep=keep, as_json=as_json):
+        raise typer.Exit(DIFFER)
 
 
 def promote(
@@ -100,10 +119,34 @@ def promote(
     One transaction. Worker, relay, bridge, API and maintenance must be stopped, everything in the outbox sent,
     and the schema up to date. Compare first.
     """
+    note = changing.note(why, who)
+    _promote(starting.settings(), schema, note, dry_run=dry_run, as_json=as_json)
+
+
+def _promotion(why: str | None, who: str | None, *, is_possible: bool) -> audit.Note:
+    """Return what the audit is told of a promotion that follows a rebuild."""
+    if not is_possible:
+        raise typer.BadParameter("goes with none of --dry-run, --until and --database-url", param_hint="--promote")
+    return changing.note(why or "", who)
+
+
+def _promote_checked(
+    settings: config.Settings, schema: str, note: audit.Note, *, differs: bool, uncovered: int, as_json: bool
+) -> None:
+    """Promote what was just rebuilt, unless it may be the rebuilt one that is wrong: a person decides then."""
+    if uncovered or differs:
+        why_not = "it may lack what those commands did" if uncovered else "it differs from the live one"
+        failures.give_up(
+            f"{schema} is not promoted: {why_not}; `allocation replay promote {schema}` does it all the same"
+        )
+    _promote(settings, schema, note, dry_run=False, as_json=as_json)
+
+
+def _promote(settings: config.Settings, schema: str, note: audit.Note, *, dry_run: bool, as_json: bool) -> None:
     from allocation import bootstrap  # noqa: PLC0415 - see above
 
-    note = changing.note(why, who)
-    done = bootstrap.promote_rebuilt(starting.settings(), schema, note, dry_run=dry_run)
+    with printing.progress_bar(_PROGRESS) as on_progress:
+        done = bootstrap.promote_rebuilt(settings, schema, note, dry_run=dry_run, on_progress=on_progress)
     if as_json:
         printing.print_line({"promoted": schema, "live": done.live, "old": done.old, "dry_run": dry_run})
         return
@@ -111,7 +154,8 @@ def promote(
     typer.echo(f"{schema} {verb} live now, in schema {done.live}; the old tables {verb} kept in schema {done.old}")
 
 
-def _compare(settings: config.Settings, schema: str, *, database_url: str | None, keep: int, as_json: bool) -> None:
+def _compare(settings: config.Settings, schema: str, *, database_url: str | None, keep: int, as_json: bool) -> bool:
+    """Print what differs; return whether anything does."""
     from allocation import bootstrap  # noqa: PLC0415 - see above
 
     try:
@@ -128,8 +172,7 @@ def _compare(settings: config.Settings, schema: str, *, database_url: str | None
         printing.print_line(as_dict(found))
     else:
         _show(found, schema)
-    if found.count:
-        raise typer.Exit(DIFFER)
+    return bool(found.count)
 
 
 def _show(found: comparing.Comparison, schema: str) -> None:

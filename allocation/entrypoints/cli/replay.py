@@ -30,6 +30,7 @@ Examples:
     allocation replay resend --from 2030-01-31T08:00Z --sku LAMP --why "the data warehouse lost a day"
     allocation replay rebuild --into trial --compare
     allocation replay promote trial --why "somebody changed stock by hand"
+    allocation replay rebuild --into trial --compare --promote --why "a drill"
     allocation replay skip allocate --partition 3 --to-offset 1500 --why "a test of the web shop"
 """
 

@@ -15,6 +15,7 @@ NOWHERE = {
     "COLUMNS": "300",
 }
 WHY = ("--why", "a test")
+PROMOTED = ("replay", "rebuild", "--into", "trial", "--promote")
 REWIND = ("replay", "rewind", "--to-earliest", *WHY)
 
 
@@ -58,6 +59,11 @@ REWIND = ("replay", "rewind", "--to-earliest", *WHY)
             "Invalid value for --outbound: 'a b' is neither",
         ),
         (("replay", "rebuild", "--into", "trial", "--dry-run", "--compare"), "Invalid value for --compare"),
+        ((*PROMOTED, "--until", "2030-01-31T08:00Z", *WHY), "Invalid value for --promote: goes with none of"),
+        ((*PROMOTED, "--database-url", "postgresql://x", *WHY), "Invalid value for --promote: goes with none of"),
+        ((*PROMOTED, "--dry-run", *WHY), "Invalid value for --promote: goes with none of"),
+        (PROMOTED, "say why, for the audit"),
+        (("replay", "rebuild", "--into", "trial", *WHY), "Invalid value for --why: goes with --promote"),
         (("maintenance", "--json"), "Invalid value for --json: goes with --once or --dry-run"),
         (("outbox", "release", *WHY), "Missing argument"),
         (("down", "--volumes"), "No such option: --volumes"),
