@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import random
-from concurrent import futures
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import sqlalchemy
 
-from allocation.adapters.postgres import dedicated, figures, outbox_floor, outbox_rows, relay_shards, schema, tables
+from allocation.adapters.postgres import dedicated, outbox_rows, relay_shards, schema, tables
 from allocation.service_layer.relaying import checkpoints, ports
 from tests import databases
 from tests.fakes import relaying as fakes
@@ -291,140 +288,3 @@ def test_an_empty_value_is_not_taken_for_none(postgres: PostgresSubject) -> None
 def test_a_shard_that_does_not_exist_is_no_empty_shard(database: sqlalchemy.Engine) -> None:
     with dedicated.connection(database) as connection, pytest.raises(ports.RelayStopped, match="no relay shard 7"):
         outbox_rows.OutboxRows(connection, shard=7).state()
-
-
-@contextlib.contextmanager
-def an_open_snapshot(database: sqlalchemy.Engine) -> Iterator[None]:
-    """Keep what is deleted meanwhile from being cleaned up, as a `pg_dump` does."""
-    with database.connect() as connection:
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        connection.exec_driver_sql("SELECT FROM instance")
-        yield
-
-
-def draw(connection: sqlalchemy.Connection, *, rows: int = 1) -> int:
-    """Insert rows whose ids are drawn as those of workers are; return the last id."""
-    drawn = connection.exec_driver_sql(
-        "INSERT INTO outbox (shard, topic, value, headers) SELECT 0, 'events', '', '[]' FROM generate_series(1, %s) "
-        "RETURNING id",
-        (rows,),
-    )
-    return int(drawn.scalars().all()[-1])
-
-
-def send_all(outbox: outbox_rows.OutboxRows) -> list[int]:
-    """Let a pass take all rows that are there; return their ids."""
-    ids = read_ids(outbox, limit=10**6)
-    runs = [(row_id, row_id) for row_id in ids]
-    assert outbox.settle(a_checkpoint(outbox, *runs, number=outbox.state().passes + 1)) == len(ids)
-    return ids
-
-
-def entries_read(database: sqlalchemy.Engine, connection: Any) -> int:
-    """Return how many entries of their index have been read to find unsent rows, by whoever."""
-    with connection.cursor() as cursor:  # of the one whose counts are not told yet
-        cursor.execute("SELECT pg_stat_force_next_flush()")
-        cursor.execute("SELECT")
-    with database.connect() as other:
-        count = "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'outbox_unsent_idx'"
-        return int(other.exec_driver_sql(count).scalar_one())
-
-
-def test_a_read_does_not_wade_through_what_was_sent_while_a_snapshot_is_open(
-    postgres: PostgresSubject, database: sqlalchemy.Engine
-) -> None:
-    with an_open_snapshot(database):
-        for _ in range(20):
-            with database.begin() as writer:
-                draw(writer, rows=1000)
-            send_all(postgres.outbox)
-        before = entries_read(database, postgres.connection)
-        with database.begin() as writer:
-            last = draw(writer)
-        assert read_ids(postgres.outbox) == [last]
-        assert entries_read(database, postgres.connection) - before <= 3 * outbox_floor.STRIDE
-
-
-def test_a_row_that_commits_long_after_higher_ones_is_sent(
-    postgres: PostgresSubject, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox_floor, "STRIDE", 1)
-    with database.begin() as late:
-        low = draw(late)
-        for _ in range(5):
-            with database.begin() as writer:
-                high = draw(writer)
-            assert send_all(postgres.outbox) == [high]
-    assert send_all(postgres.outbox) == [low]
-
-
-def test_what_commits_in_any_order_is_all_sent_while_the_floor_rises(
-    postgres: PostgresSubject, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox_floor, "STRIDE", 3)
-    with futures.ThreadPoolExecutor(4) as pool:
-        writers = [pool.submit(draw_now_and_then, database, random.Random(seed)) for seed in range(4)]
-        sent = []
-        while not all(writer.done() for writer in writers):
-            sent += send_all(postgres.outbox)
-    sent += send_all(postgres.outbox)
-    assert sorted(sent) == sorted(row_id for writer in writers for row_id in writer.result())
-    assert sent != sorted(sent)
-    assert postgres.outbox._floor.id > 0  # noqa: SLF001 - else this would show nothing
-
-
-def draw_now_and_then(database: sqlalchemy.Engine, chance: random.Random) -> list[int]:
-    """Commit most of some transactions, short and long; return the ids that are there."""
-    there = []
-    for _ in range(40):
-        with database.connect() as connection:
-            drawn = [draw(connection) for _ in range(chance.choice((1, 1, 3)))]
-            connection.exec_driver_sql("SELECT pg_sleep(%s)", (chance.choice((0, 0, 0.002, 0.03, 0.1)),))
-            if chance.random() < 0.8:
-                connection.commit()
-                there += drawn
-    return there
-
-
-def test_a_row_that_was_quarantined_long_ago_can_be_released(
-    postgres: PostgresSubject, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outbox_floor, "STRIDE", 1)
-    with database.begin() as writer:
-        refused = draw(writer)
-    postgres.outbox.quarantine(refused, reason="too large", state=postgres.outbox.state())
-    for _ in range(5):
-        with database.begin() as writer:
-            draw(writer)
-        send_all(postgres.outbox)
-    outbox_rows.release(database, row_id=refused)
-    assert send_all(postgres.outbox) == [refused]
-
-
-@pytest.mark.parametrize(
-    "restored",
-    ["UPDATE instance SET incarnation = gen_random_uuid()", "UPDATE relay_shards SET passes = 3"],
-    ids=["told", "not told yet"],
-)
-def test_a_restored_database_may_draw_lower_ids_again(
-    postgres: PostgresSubject, database: sqlalchemy.Engine, monkeypatch: pytest.MonkeyPatch, restored: str
-) -> None:
-    monkeypatch.setattr(outbox_floor, "STRIDE", 1)
-    for _ in range(5):
-        with database.begin() as writer:
-            draw(writer)
-        send_all(postgres.outbox)
-    with database.begin() as connection:
-        connection.exec_driver_sql(restored)
-    postgres.insert(1)
-    assert send_all(postgres.outbox) == [1]
-
-
-def test_for_how_long_somebody_keeps_what_is_deleted_is_known(database: sqlalchemy.Engine) -> None:
-    look = figures.DatabaseFigures(database)
-    with database.connect() as idle:
-        idle.exec_driver_sql("SELECT pg_sleep(0)")
-        assert look().oldest_transaction_s == 0
-        with an_open_snapshot(database):
-            assert 0 < look().oldest_transaction_s < look().oldest_transaction_s
-    assert look().oldest_transaction_s == 0
