@@ -242,15 +242,15 @@ class Worker:
         self._consumer.keep_alive(random.uniform(longest / 2, longest))  # noqa: S311 - jitter, no secret
 
 
-def _whereabouts(records: Sequence[messages.Record]) -> dict[str, str]:
-    """Say where a micro-batch lies; one that is a single message is told by its ids as well."""
+def _whereabouts(records: Sequence[messages.Record]) -> dict[str, object]:
+    """Say where a micro-batch lies and to which traces it belongs; of a single message also its id."""
     first, last = records[0], records[-1]
-    ids = {
+    ids: dict[str, object] = {
         "first": f"{first.topic}/{first.partition}/{first.offset}",
         "last": f"{last.topic}/{last.partition}/{last.offset}",
     }
     if len(records) > 1:
-        return ids
+        return ids | {"trace_ids": traces.of_records(records)}
     headers = dict(first.headers)
     sender, _, _ = reading.identity(first, headers)
     trace = traces.of_command(sender, headers.get(messages.TRACEPARENT))

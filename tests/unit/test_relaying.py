@@ -9,10 +9,12 @@ import subprocess
 import sys
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocation.service_layer import kill_points
+from allocation.adapters.postgres import headers as outbox_headers
+from allocation.service_layer import kill_points, messages
 from allocation.service_layer import ports as outside
 from allocation.service_layer.relaying import checkpoints, passes, ports
 from tests.fakes import relaying as fakes
@@ -48,6 +50,16 @@ def relay_all(outbox: fakes.FakeOutbox, kafka: fakes.FakeKafka, *, size: passes.
             continue
         else:
             return
+
+
+def test_a_pass_is_told_with_the_traces_of_its_rows() -> None:
+    outbox, kafka = an_outbox(1, 2), fakes.FakeKafka()
+    traced = outbox_headers.dump(((messages.TRACEPARENT, b"00-%b-%b-01" % (b"a" * 32, b"b" * 16)),))
+    outbox.stored[1].row = (*outbox.stored[1].row[:5], traced)
+    with structlog.testing.capture_logs() as logged:
+        a_relay(outbox, kafka).run_pass()
+    [line] = [line for line in logged if line["event"] == "relay.pass"]
+    assert line["trace_ids"] == ["a" * 32]
 
 
 def test_rows_are_sent_in_the_order_of_their_ids_and_deleted() -> None:

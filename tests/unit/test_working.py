@@ -184,6 +184,29 @@ def test_offsets_are_committed_once_the_database_has_the_effect(
     assert (line["records"], line["handled"], line["waited"], line["events"]) == (2, 1, 1, 0)
 
 
+def test_a_batch_is_told_with_the_traces_that_its_senders_keep(
+    scene: Scene, logged: list[structlog.types.EventDict]
+) -> None:
+    scene.consumer.arriving.append(
+        [
+            builders.a_record(b"rubbish", offset=0),
+            a_traced("a", offset=1),
+            a_traced("b", flags="00", offset=2),
+            a_traced("c", offset=3),
+            a_traced("a", offset=4),
+        ]
+    )
+    scene.run()
+    [line] = [line for line in logged if line["event"] == "worker.batch"]
+    assert line["trace_ids"] == ["a" * 32, "c" * 32]
+    assert "trace_id" not in line
+
+
+def a_traced(digit: str, *, offset: int, flags: str = "01") -> messages.Record:
+    header = f"00-{digit * 32}-b7ad6b7169203331-{flags}".encode()
+    return builders.a_record(b"rubbish", offset=offset, headers=((messages.TRACEPARENT, header),))
+
+
 def test_a_refused_command_is_named_with_its_reason(scene: Scene, logged: list[structlog.types.EventDict]) -> None:
     trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     headers = ((messages.CE_ID, b"17"), (messages.CE_SOURCE, b"shop"))

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace import id_generator, sampling
 
+from allocation.service_layer import traces
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.sdk import trace as sdk
 
-    from allocation.service_layer import traces
-
 _NONE = 0  # no valid id
-_SAMPLED = b"13579bdf"  # the last digit of the flags: the lowest bit is set
 _RANDOM = id_generator.RandomIdGenerator()
 
 
@@ -67,7 +66,7 @@ class Spans:
 
     def leave_out(self, place: traces.Trace) -> bool:
         """Tell whether a sender has decided that nothing is kept, in a tenth of the time that a span would take."""
-        return self._obeys_senders and bool(place.span) and place.flags[-1] not in _SAMPLED
+        return self._obeys_senders and bool(place.span) and place.flags[-1] not in traces.SAMPLED
 
     def add(
         self,

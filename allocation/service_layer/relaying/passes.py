@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from allocation.service_layer import kill_points, signals
+from allocation.service_layer import kill_points, signals, traces
 from allocation.service_layer.relaying import checkpoints, ports, recovery
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class ShardRelay:
                 first=window.rows[0][0],
                 last=window.rows[-1][0],
                 duration_ms=round(1000 * duration_s, 1),
+                trace_ids=traces.of_rows(window.rows),
             )
         return Passed(rows=len(window.rows), is_behind=window.is_cut)
 
