@@ -142,3 +142,23 @@ def test_a_server_that_is_down_is_no_missing_table() -> None:
     nowhere = engine.create("postgresql+psycopg2://nobody@127.0.0.1:1/nothing")
     with pytest.raises(ports.DependencyDown, match="the database does not answer"):
         schema.check_binding(nowhere, cluster_id="cluster", topic_prefix="")
+
+
+def test_a_session_commits_durably_whatever_the_database_says(database: sqlalchemy.Engine) -> None:
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {database.url.database} SET synchronous_commit = off")
+    database.dispose()
+    with database.connect() as connection:
+        assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+
+
+def test_an_identity_is_known_once_across_midnight(database: sqlalchemy.Engine) -> None:
+    schema.migrate(database)
+    insert = (
+        'INSERT INTO inbox (id, source, attempt, digest, outcome, topic, partition, "offset", handled_at) '
+        "VALUES ('one', 'sender', 1, '', 'handled', 'allocate', 0, %s, %s)"
+    )
+    with database.begin() as connection:
+        connection.exec_driver_sql(insert, (0, "2030-01-31T23:59:59Z"))
+    with pytest.raises(sqlalchemy.exc.IntegrityError, match="inbox_pkey"), database.begin() as connection:
+        connection.exec_driver_sql(insert, (1, "2030-02-01T00:00:01Z"))

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from allocation import config
+from allocation.devstack import kafka
 from tests.containers import system
 
 PROJECT = Path(__file__).parents[2]
@@ -53,3 +54,10 @@ def test_console_status_and_prometheus_ask_every_part_that_has_a_health_port() -
 
 def test_the_console_changes_nothing_unless_its_caller_gives_a_token() -> None:
     assert PARTS["console"]["environment"]["ALLOCATION_CONSOLE_TOKEN"] is None
+
+
+def test_kafka_gives_up_silent_members_as_soon_as_that_of_the_local_stack() -> None:
+    environment = SERVICES["kafka"]["environment"]
+    groups = {name: value for name, value in kafka.SETTINGS.items() if name.startswith("group.")}
+    assert groups["group.consumer.session.timeout.ms"] == "3000"  # what docs/guarantees.md reckons with
+    assert {name: str(environment.get(f"KAFKA_{name.upper().replace('.', '_')}")) for name in groups} == groups
