@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from allocation.service_layer import unit_of_work
+from allocation.service_layer import reading, unit_of_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +23,12 @@ class Fate(NamedTuple):
 class Runs:
     """Joins what was done, in the order of doing, to runs of one log each."""
 
-    __slots__ = ("_counts", "_done", "_first", "_last", "_partition", "_size", "_topic", "_what", "oldest_ms")
+    __slots__ = ("_counts", "_done", "_first", "_last", "_oldest", "_partition", "_size", "_topic", "_what")
 
     def __init__(self) -> None:
         self._done: list[unit_of_work.JournalEntry] = []
         self._counts: dict[tuple[str, str], int] = defaultdict(int)  # in plain tuples: there may be a run a record
-        self.oldest_ms: int | None = None
-        """When the oldest was put into Kafka of those read from their logs; in one log, the first of a run is it."""
+        self._oldest: messages.Record | None = None  # of those read from their logs; in one, the first of a run is it
         self._what = ""
         self._topic = ""
         self._partition = self._first = self._last = self._size = 0
@@ -46,8 +45,8 @@ class Runs:
             self._size += 1  # not the difference of offsets: a log has gaps
             return
         self._end()
-        if is_from_log and (self.oldest_ms is None or record.timestamp_ms < self.oldest_ms):
-            self.oldest_ms = record.timestamp_ms
+        if is_from_log and (self._oldest is None or record.timestamp_ms < self._oldest.timestamp_ms):
+            self._oldest = record
         self._what, self._topic, self._partition = what, record.topic, record.partition
         self._first = self._last = offset
         self._size = 1
@@ -55,6 +54,11 @@ class Runs:
     def count(self, what: str, record: messages.Record) -> None:
         """Count a record that the journal is not told of."""
         self._counts[record.topic, what] += 1
+
+    @property
+    def since_ms(self) -> int | None:
+        """When that was sent which lay in Kafka the longest, of those read from their logs; None if there are none."""
+        return None if self._oldest is None else reading.sent_ms(self._oldest)
 
     def counted(self) -> Counter[Fate]:
         """Return how many were noted or counted so far."""

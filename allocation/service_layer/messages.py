@@ -32,7 +32,7 @@ NO_GRACE = "allocation_no_grace"
 # Stands in place of headers that nobody can read, and so makes their message invalid.
 UNREADABLE_HEADERS = "allocation_unreadable_headers"
 
-# On a row of the journal: when the oldest of its commands was put into Kafka (Unix time, milliseconds).
+# On a row of the journal: when the oldest of its commands was sent (Unix time, milliseconds).
 COMMANDS_SINCE = "allocation_commands_since"
 
 # An event that was announced before, and is on its topic again for those who keep what it says.

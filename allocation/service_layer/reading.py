@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from allocation.domain import commands, refusal
@@ -25,6 +26,8 @@ _ATTEMPT_DIGITS = 9  # so that it fits a Postgres integer
 # a dead letter, and for a transaction that has others to serve.
 MAX_RECORD_BYTES = 1_048_588
 _KEPT_BYTES = 512 * 1024  # of each, key and value, so that a dead letter has room for what is added
+
+_LONGEST_SENDING_MS = 86_400_000  # a day; what says more was sent by a clock that is wrong, or comes from an archive
 
 _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], commands.Command]] = {
     "CreateBatch": lambda fields: commands.CreateBatch(fields["ref"], fields["sku"], fields["qty"], fields["eta"]),
@@ -50,6 +53,25 @@ def record_digest(record: messages.Record) -> bytes:
     """Return by what a record of a log can be recognised."""
     content = b"%d\0%b\0%b" % (record.timestamp_ms, record.key or b"", record.value or b"")
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()
+
+
+def sent_ms(record: messages.Record) -> int:
+    """Return when a command was sent (Unix time): its `ce_time`, or the time of its record where that cannot be it.
+
+    A later attempt still has the `ce_time` of the first.
+    """
+    headers = dict(record.headers)
+    given = headers.get(messages.CE_TIME)
+    if given and (headers.get(messages.ATTEMPT) or b"1") == b"1":
+        try:
+            sent = datetime.fromisoformat(given.decode())
+        except ValueError:
+            return record.timestamp_ms
+        if sent.tzinfo is not None:
+            ms = int(sent.timestamp() * 1000)
+            if 0 <= record.timestamp_ms - ms <= _LONGEST_SENDING_MS:
+                return ms
+    return record.timestamp_ms
 
 
 def place_as_identity(topic_id: str, partition: int, offset: int) -> messages.MessageId:

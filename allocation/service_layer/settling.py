@@ -161,7 +161,7 @@ class MicroBatch:
         """Write the journal; nothing may be settled after."""
         runs = self._runs.taken()
         if runs:
-            self._uow.journal(runs, oldest_ms=self._runs.oldest_ms)
+            self._uow.journal(runs, oldest_ms=self._runs.since_ms)
 
     def _decide(self, message: messages.Message) -> outcomes.Outcome:
         recognised = self._recognise(message)

@@ -197,7 +197,7 @@ class MessageUnitOfWork(UnitOfWork, Protocol):
     def journal(self, entries: Iterable[JournalEntry], *, oldest_ms: int | None = None) -> None:
         """Write the journal's row of this unit of work.
 
-        `oldest_ms` is when the oldest was put into Kafka (Unix time) of the commands that were just read from there.
+        `oldest_ms` is when the oldest was sent (Unix time) of the commands that were just read from their logs.
         """
 
     def advance(self, log: messages.LogPartition, *, expected: Position | None, new: Position) -> None:

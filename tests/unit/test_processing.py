@@ -5,8 +5,11 @@ import datetime
 import time
 from typing import TYPE_CHECKING, Any
 
+import prometheus_client
 import pytest
 
+from allocation.adapters.postgres import headers as outbox_headers
+from allocation.adapters.prometheus import hearing
 from allocation.domain import commands
 from allocation.service_layer import envelopes, failures, messages, ports, processing, reading, reporting, unit_of_work
 from tests import builders, installations
@@ -69,6 +72,21 @@ def test_the_journals_row_says_when_the_oldest_command_was_sent(
     processor.process(records)
     [row] = [one for one in database.state.outbox if one.topic == installations.NAMES.journal]
     assert row.headers == ((messages.COMMANDS_SINCE, b"1000"),)
+
+
+def test_the_whole_way_of_a_command_begins_when_its_sender_sent_it(
+    database: fakes.FakeDatabase, processor: processing.Processor
+) -> None:
+    now = time.time()
+    sent = datetime.datetime.fromtimestamp(now - 10, datetime.UTC).isoformat()
+    processor.process([a_record(LINE, 0, ce_time=sent.encode())._replace(timestamp_ms=int(now * 1000))])
+    registry = prometheus_client.CollectorRegistry()
+    relay = hearing.RelaySignals(registry, dead_letter_topic="dead", journal_topic=installations.NAMES.journal)
+    relay.relayed(
+        [(1, one.topic, None, b"", b"", outbox_headers.dump(one.headers)) for one in database.state.outbox], 0.1
+    )
+    assert registry.get_sample_value("allocation_end_to_end_seconds_count") == 1
+    assert 10 <= (registry.get_sample_value("allocation_end_to_end_seconds_sum") or 0) < 20
 
 
 def test_the_time_of_each_topic_is_told(processor: processing.Processor) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 from allocation.domain import commands
@@ -111,6 +113,46 @@ def test_an_attempt_that_is_no_number_is_refused(attempt: bytes) -> None:
 @pytest.mark.parametrize("attempt", [None, b""])
 def test_an_attempt_that_is_not_given_is_the_first(attempt: bytes | None) -> None:
     assert read(ce_id=b"17", allocation_attempt=attempt).attempt == 1
+
+
+RECORDED = datetime.datetime(2030, 1, 2, 12, tzinfo=datetime.UTC)
+
+
+def sent_before_s(*headers: tuple[str, bytes | None]) -> float:
+    """Return how long before its record a command was sent, by these headers."""
+    recorded_ms = int(RECORDED.timestamp() * 1000)
+    record = builders.a_record(headers=headers)._replace(timestamp_ms=recorded_ms)
+    return (recorded_ms - reading.sent_ms(record)) / 1000
+
+
+@pytest.mark.parametrize(
+    ("ce_time", "before_s"),
+    [
+        (b"2030-01-02T11:59:50Z", 10),
+        (b"2030-01-02T12:59:49.500+01:00", 10.5),
+        (b"2030-01-02T11:59:50.123456789Z", 9.877),
+        (b"2030-01-01T12:00:00Z", 86_400),
+        (b"2030-01-02T12:00:00Z", 0),
+    ],
+)
+def test_a_command_was_sent_when_it_says(ce_time: bytes, before_s: float) -> None:
+    assert sent_before_s((messages.CE_TIME, ce_time)) == before_s
+
+
+@pytest.mark.parametrize(
+    "ce_time",
+    [
+        None, b"", b"soon", b"\xff", b"1893585590", b"2030-01-02T11:59:50", b"2030-01-02T12:00:01Z",
+        b"2030-01-01T11:59:59Z", b"0001-01-01T00:00:00+23:59", b"9999-12-31T23:59:59-23:59",
+    ],
+)  # fmt: skip
+def test_or_when_its_record_was_made_if_that_cannot_be(ce_time: bytes | None) -> None:
+    assert sent_before_s((messages.CE_TIME, ce_time)) == 0
+
+
+def test_of_a_later_attempt_the_record_tells_when_it_was_sent() -> None:
+    sent = (messages.CE_TIME, b"2030-01-02T11:59:50Z")
+    assert [sent_before_s(sent, (messages.ATTEMPT, b"%d" % attempt)) for attempt in (1, 2)] == [10, 0]
 
 
 def test_a_sender_may_waive_the_grace_time() -> None:

@@ -98,7 +98,7 @@ PASS_DURATION = Description(
 )
 END_TO_END = Description(
     "allocation_end_to_end_seconds",
-    "From a command's record in Kafka to the commit of the Kafka transaction with what came of it; the oldest of each "
+    "From a command's ce_time to the commit of the Kafka transaction with what came of it; the oldest of each "
     "micro-batch, without those that waited for a batch",
     buckets=_DELAYS,
 )

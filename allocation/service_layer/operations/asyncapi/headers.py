@@ -64,7 +64,7 @@ def of_dead_letter() -> Schema:
 
 def of_journal_row() -> Schema:
     """Return the headers of a row of the journal."""
-    since = _text("When the oldest of these commands was put into Kafka (Unix time, milliseconds).", _DECIMAL)
+    since = _text("When the oldest of these commands was sent (Unix time, milliseconds).", _DECIMAL)
     return {
         "type": "object",
         "description": "None where nothing was read from a log: what had waited was released or refused.",
