@@ -17,6 +17,7 @@ MAX_PORT = 65535
 
 _PREFIX = "ALLOCATION_"
 _TOPIC_PREFIX = r"^[A-Za-z0-9._-]*$"
+_HOST_NAMES = r"^[A-Za-z0-9._-]*(\s*,\s*[A-Za-z0-9._-]+)*$"
 # What is no setting and has a meaning all the same: the kill tests' (see `kill_points`).
 _OF_TESTS = frozenset({"ALLOCATION_KILL_POINT"})
 # Values that a message about a setting must not show.
@@ -108,6 +109,11 @@ class Settings(pydantic_settings.BaseSettings):
         "127.0.0.1",
         min_length=1,
         description="address that the console listens on; beyond this machine, everyone there may look",
+    )
+    console_allowed_hosts: str = pydantic.Field(
+        "",
+        pattern=_HOST_NAMES,
+        description="names by which the console may be called, several with commas; localhost and IP addresses always are",
     )
     console_port: int = pydantic.Field(
         0, ge=0, le=MAX_PORT, description="port of the console, 0: a free one, and `run` serves none"

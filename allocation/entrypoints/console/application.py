@@ -16,7 +16,7 @@ from allocation.entrypoints.http_api import answers, limits
 from allocation.service_layer.operations.replay import targets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
     from pathlib import Path
 
     from allocation.entrypoints.console import audience
@@ -31,9 +31,9 @@ Id = Annotated[str, fastapi.Query(min_length=1, max_length=255)]
 
 
 def create(
-    watched: audience.Audience, asked: operations.Operations, *, host: str, token: str | None
+    watched: audience.Audience, asked: operations.Operations, *, names: Collection[str], token: str | None
 ) -> fastapi.FastAPI:
-    """Return the application; `host` is where it listens, `token` what allows changes (None: nothing does)."""
+    """Return the application; `names` are its own, `token` is what allows changes (None: nothing does)."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: fastapi.FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -45,7 +45,7 @@ def create(
         redoc_url=None,
         openapi_url=None,
         lifespan=lifespan,
-        middleware=[Middleware(guard.Guard, host=host, token=token), Middleware(limits.BodyLimit)],
+        middleware=[Middleware(guard.Guard, names=names, token=token), Middleware(limits.BodyLimit)],
     )
     app.state.may_change = token is not None
     app.exception_handler(exceptions.RequestValidationError)(_malformed)

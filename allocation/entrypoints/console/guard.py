@@ -1,8 +1,8 @@
 """Who may call, and what a browser may do with the answers.
 
-Guards that no other site can use the console through somebody's browser: a call must name an address that the
-console is reached by (a name that points here by DNS rebinding is none), and one that changes something must bring
-the token in a header, come from the page itself, and be JSON. The page runs no script but its own.
+Guards that no other site can use the console through somebody's browser: a call must name the console (a name that
+points here by DNS rebinding is none of its own; an address cannot be made to point elsewhere), and one that changes
+something must bring the token in a header, come from the page itself, and be JSON. The page runs no script but its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from allocation.entrypoints.http_api import answers
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MIN_TOKEN_LENGTH = 16
@@ -24,7 +26,6 @@ MIN_TOKEN_LENGTH = 16
 _CALLS = "/api/"
 _OWN = "same-origin"
 _SAFE = frozenset({"GET", "HEAD"})
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _HEADERS = {
     # No `unsafe-inline`, no other origin, and no way from a text to markup.
     "Content-Security-Policy": (
@@ -42,11 +43,14 @@ _HEADERS = {
 
 
 class Guard:
-    """Middleware that lets only such calls pass; `token` None: nothing can be changed. `host` is where it listens."""
+    """Middleware that lets only such calls pass; `token` None: nothing can be changed.
 
-    def __init__(self, app: ASGIApp, *, host: str, token: str | None) -> None:
+    `names` are those of the console, in lower case, beside localhost and the addresses of the machine.
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Collection[str], token: str | None) -> None:
         self._app = app
-        self._is_local = _is_local(host)
+        self._names = frozenset(names) | {"localhost"}
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,8 +72,9 @@ class Guard:
 
     def _refusal(self, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
-        if self._is_local and _name(host) not in _LOCAL:
-            return 421, f"{host!r} is no name of this machine; call the console by localhost"
+        name = _name(host)
+        if name not in self._names and not _is_address(name):
+            return 421, f"{host!r} is no name of this console; ALLOCATION_CONSOLE_ALLOWED_HOSTS can make it one"
         # A link to the page may stand anywhere; nobody else's page may make this one's calls, which cost something.
         if path.startswith(_CALLS) and headers.get("sec-fetch-site", _OWN) not in {_OWN, "none"}:
             return 403, "the call comes from another site"
@@ -97,8 +102,9 @@ def _name(host: str) -> str:
         return ""
 
 
-def _is_local(host: str) -> bool:
+def _is_address(name: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(name)
     except ValueError:
         return False
+    return True

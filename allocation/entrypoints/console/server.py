@@ -25,6 +25,12 @@ def run(settings: config.Settings) -> None:
     serve(settings, stopping.on_signal())
 
 
+def names(settings: config.Settings) -> frozenset[str]:
+    """Return the names by which the console may be called; where it listens may be one, or an address."""
+    given = f"{settings.console_host},{settings.console_allowed_hosts}".lower().split(",")
+    return frozenset(filter(None, map(str.strip, given)))
+
+
 def serve(settings: config.Settings, stop: threading.Event) -> None:
     """Serve until `stop` is set; the services may be down."""
     token = settings.console_token or None
@@ -43,7 +49,7 @@ def serve(settings: config.Settings, stop: threading.Event) -> None:
             stop=stop,
         )
         app = application.create(
-            watched, operations.LiveOperations(settings, oversight), host=settings.console_host, token=token
+            watched, operations.LiveOperations(settings, oversight), names=names(settings), token=token
         )
         serving.Server(app, stop, who="console", patience_s=_STOP_PATIENCE_S).run([sock])
     _log.info("console.stopped")

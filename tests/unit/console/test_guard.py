@@ -83,21 +83,43 @@ def test_another_site_may_link_to_the_page_and_not_make_its_calls(world: World, 
     assert world.client.get("/", headers={"sec-fetch-site": site}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["localhost:5010", "127.0.0.1", "[::1]:5010", "LOCALHOST"])
-def test_it_answers_by_the_names_of_this_machine(world: World, host: str) -> None:
+@pytest.mark.parametrize(
+    "host", ["localhost:5010", "127.0.0.1", "[::1]:5010", "LOCALHOST", "10.1.2.3:5010", "[fe80::1]", "0.0.0.0"]
+)
+def test_it_answers_by_localhost_and_by_addresses_which_no_name_server_can_bend(world: World, host: str) -> None:
     assert world.client.get("/api/console", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example:x", ""])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "localhost@evil.example:x", "", "1", "[1"],
+)
 def test_a_name_that_was_bent_to_this_machine_reads_nothing(world: World, host: str) -> None:
     for path in ("/", "/api/parked", "/api/live"):
         assert world.client.get(path, headers={"host": host}).status_code == 421
 
 
-def test_beyond_this_machine_any_name_is_good() -> None:
-    world = World(host="0.0.0.0")
+def test_it_answers_by_the_names_that_it_was_given_and_by_no_other() -> None:
+    settings = config.load(
+        _env_file=None, console_host="0.0.0.0", console_allowed_hosts="Console.example, stock.example"
+    )
+    world = World(names=server.names(settings))
     with world.client:
-        assert world.client.get("/api/console", headers={"host": "console.example"}).status_code == 200
+        for host, status in {
+            "console.example": 200, "STOCK.example:443": 200, "localhost": 200, "evil.example": 421,
+            "console.example.evil.example": 421,
+        }.items():  # fmt: skip
+            assert world.client.get("/api/console", headers={"host": host}).status_code == status
+
+
+def test_the_name_that_it_listens_on_is_one_of_its_own() -> None:
+    assert server.names(config.load(_env_file=None, console_host="stock.example")) == {"stock.example"}
+
+
+@pytest.mark.parametrize("names", ["https://console.example", "console.example:5010", "a,,b", "*"])
+def test_what_is_no_list_of_names_is_refused_at_the_start(names: str) -> None:
+    with pytest.raises(config.SettingsError, match="ALLOCATION_CONSOLE_ALLOWED_HOSTS"):
+        config.load(_env_file=None, console_allowed_hosts=names)
 
 
 @pytest.fixture

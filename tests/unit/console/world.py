@@ -64,12 +64,12 @@ class FakeOperations:
 
 
 class World:
-    def __init__(self, *, token: str | None = TOKEN, host: str = "127.0.0.1") -> None:
+    def __init__(self, *, token: str | None = TOKEN, names: Collection[str] = ()) -> None:
         self.operations = FakeOperations()
         self.stop = threading.Event()
         self.looks = 0
         watched = audience.Audience(lambda: None, self._look, settle_s=0.001, interval_s=0.01, stop=self.stop)
-        app = application.create(watched, self.operations, host=host, token=token)
+        app = application.create(watched, self.operations, names=names, token=token)
         self.client = testclient.TestClient(app, base_url=URL)
 
     def change(self, path: str = "parked/release", body: Any = None, **headers: str | None) -> Any:
