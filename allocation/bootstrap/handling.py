@@ -71,7 +71,7 @@ def worker(
             braked = brakes.Brakes(
                 circuit=brakes.Circuit(limit=settings.refusal_limit),
                 outbox_limit=settings.outbox_limit,
-                outbox_rows=room.outbox_rows,
+                database=room.brakes,
             )
             yield working.Worker(
                 consumer=consumer,

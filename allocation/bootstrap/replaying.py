@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from allocation.adapters.kafka import group_offsets, log_examination, replayed_logs
-from allocation.adapters.postgres import operator_work, waiting_room
+from allocation.adapters.postgres import leases, operator_work, waiting_room
 from allocation.service_layer import reading
 from allocation.service_layer.operations import positions as operation
 from allocation.service_layer.operations.replay import again, pacing, plan, resending, rewinding, skipping
@@ -48,6 +48,10 @@ class _Parts:
         rows = waiting_room.PostgresWaitingRoom(self.engine).outbox_rows
         return pacing.Pace(rows, max(self.settings.outbox_limit // 2, 1))  # the other half is the workers'
 
+    def intermission(self, note: audit.Note) -> leases.Lease:
+        owner = f"{note.who}, {leases.new_owner()}: {note.why}"  # as a worker that leaves tells it
+        return leases.Lease(self.engine, name=leases.INTERMISSION, duration_s=rewinding.LEASE_S, owner=owner)
+
     def begin(self) -> audit.OperatorUnitOfWork:
         journal_topic = connections.topic_names(self.settings).journal
         return operator_work.PostgresOperatorUnitOfWork(self.engine, journal_topic=journal_topic)
@@ -71,7 +75,13 @@ def replay_planner(settings: config.Settings) -> Iterator[plan.Planner]:
 def rewinder(settings: config.Settings) -> Iterator[rewinding.Rewinder]:
     """Open what moves the group's offsets."""
     with _parts(settings) as parts:
-        yield rewinding.Rewinder(logs=parts.logs, group=parts.group, positions=parts.positions, begin=parts.begin)
+        yield rewinding.Rewinder(
+            logs=parts.logs,
+            group=parts.group,
+            positions=parts.positions,
+            begin=parts.begin,
+            intermission=parts.intermission,
+        )
 
 
 @contextlib.contextmanager

@@ -2,14 +2,15 @@
 
 The outbox is bounded: a stuck relay does not stop the worker until a configured number of rows waits.
 And a worker that refuses most of what it reads is more likely wrong than its senders: it stops before
-it has emptied the topics into the dead letters, and stays so until it is restarted.
+it has emptied the topics into the dead letters, and stays so until it is restarted. And while an operator
+moves the group's offsets, there is an intermission: Kafka does that only when nobody is in the group.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,19 +43,32 @@ class Circuit:
             self.is_open = True
 
 
-class Brakes:
-    """Tells why nothing should be taken, if so; `outbox_rows` counts up to a number, and blocks shortly."""
+class Look(NamedTuple):
+    """What the database says: rows in the outbox, up to the number asked for, and whose intermission there is."""
 
-    def __init__(self, *, circuit: Circuit, outbox_limit: int, outbox_rows: Callable[[int], int]) -> None:
+    outbox_rows: int
+    intermission: str | None = None
+
+
+class Brakes:
+    """Tells why nothing should be taken, if so; `database` counts up to a number, and blocks shortly.
+
+    `intermission` says for whom, and why, the worker is to be no member of its group.
+    """
+
+    intermission: str | None = None
+
+    def __init__(self, *, circuit: Circuit, outbox_limit: int, database: Callable[[int], Look]) -> None:
         self.circuit = circuit
         self._outbox_limit = outbox_limit
-        self._outbox_rows = outbox_rows
+        self._database = database
         self._is_outbox_full = False
 
     def look(self) -> None:
-        """Count the outbox; it counts as full until a tenth of it is free again."""
+        """Ask the database; the outbox counts as full until a tenth of it is free again."""
         limit = math.ceil(self._outbox_limit * 0.9) if self._is_outbox_full else self._outbox_limit
-        self._is_outbox_full = self._outbox_rows(limit) >= limit
+        outbox_rows, self.intermission = self._database(limit)
+        self._is_outbox_full = outbox_rows >= limit
 
     @property
     def problems(self) -> Mapping[str, str | None]:

@@ -55,6 +55,12 @@ class Consumer(Protocol):
     def keep_alive(self, duration_s: float) -> None:
         """Stay in the group for a while without taking anything."""
 
+    def leave(self) -> None:
+        """Be no member of the group until `join`, which puts all to the stored positions; neither blocks."""
+
+    def join(self) -> None:
+        """Be a member again."""
+
     def place_again(self) -> None:
         """Begin anew at the stored positions."""
 
@@ -105,6 +111,7 @@ class Worker:
         self._batch_size = batch_size
         self._signals = signals
         self._braked_for: str | None = None
+        self._away: str | None = None
         self._housekeeping_at = 0.0
         self._failures = 0
         self._ends: deque[messages.LogEnd] = deque()
@@ -130,7 +137,7 @@ class Worker:
         self._consumer.place_again()
 
     def _take_on(self, stopping: threading.Event) -> None:
-        if self._is_braked():
+        if self._away or self._is_braked():
             self._consumer.keep_alive(POLL_TIMEOUT_S)
         elif records := self._consumer.poll(self._batch_size.records, timeout_s=POLL_TIMEOUT_S):
             self._handle(records, stopping)
@@ -198,6 +205,20 @@ class Worker:
                 log.error("worker.stands_still", reason=reason)
         return reason is not None
 
+    def _heed(self, intermission: str | None) -> None:
+        """Leave the group for as long as somebody moves its offsets; nothing is in hand here."""
+        if (intermission is None) == (self._away is None):
+            return
+        if intermission is None:
+            self._consumer.join()
+            self._away = None
+            log.info("worker.joins_again")
+        else:
+            self._consumer.leave()
+            since = time.strftime("%H:%M:%S UTC", time.gmtime())
+            self._away = f"stands still since {since}: the group's offsets are moved by {intermission}"
+            log.warning("worker.leaves_group", intermission=intermission)
+
     def _keep_house(self) -> bool:
         now = time.monotonic()
         if now < self._housekeeping_at:
@@ -205,6 +226,7 @@ class Worker:
         self._housekeeping_at = now + HOUSEKEEPING_INTERVAL_S
         self._tell()
         self._brakes.look()
+        self._heed(self._brakes.intermission)
         self._ends.extend(self._consumer.take_ends())
         while self._ends:  # each is told only once: it is kept until the database has it
             self._processor.pass_over(self._ends[0])
@@ -221,10 +243,9 @@ class Worker:
             self._signals.says(brake, problem)
         partitions = self._consumer.partitions()
         self._signals.has_partitions(partitions, rebalances=self._consumer.rebalances)
-        none = (
-            None if partitions.assigned else "no partitions: the group is rebalancing, or has more workers than those"
-        )
-        self._signals.says("assignment", none, state=f"{partitions.assigned} partitions")
+        none = "no partitions: the group is rebalancing, or has more workers than those"
+        problem = self._away or (None if partitions.assigned else none)
+        self._signals.says("assignment", problem, state=f"{partitions.assigned} partitions")
         aside = "; ".join(f"{name} is set aside: {problem}" for name, problem in partitions.set_aside.items())
         held = f"held until others have caught up: {', '.join(partitions.held)}" if partitions.held else "ok"
         self._signals.says("partitions", aside or None, state=held)

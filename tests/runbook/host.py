@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -19,7 +18,7 @@ from tests.e2e import parts
 from tests.runbook import recipes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 DEADLINE_S = 60.0
 CHECKOUT = Path(__file__).parents[2]
@@ -115,21 +114,6 @@ class Host:
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}{self._logs()}"
         return done.stdout
-
-    @contextlib.contextmanager
-    def started(self, line: str) -> Iterator[subprocess.Popen[str]]:
-        """Start a line in the operator's shell, and kill it at the end of the block if it still runs."""
-        with subprocess.Popen(
-            self._shell(f"exec {line}"),
-            env=self._environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
 
     def close(self) -> None:
         """Kill what runs."""

@@ -63,13 +63,13 @@ class Outbox:
     def __init__(self) -> None:
         self.rows = 0
 
-    def count(self, at_most: int) -> int:
-        return min(self.rows, at_most)
+    def look(self, at_most: int) -> brakes.Look:
+        return brakes.Look(min(self.rows, at_most))
 
 
 def test_a_full_outbox_brakes_until_a_tenth_of_it_is_free() -> None:
     outbox = Outbox()
-    subject = brakes.Brakes(circuit=circuit(), outbox_limit=100, outbox_rows=outbox.count)
+    subject = brakes.Brakes(circuit=circuit(), outbox_limit=100, database=outbox.look)
     seen = []
     for rows in (99, 100, 99, 90, 89, 99, 100):
         outbox.rows = rows
@@ -81,7 +81,7 @@ def test_a_full_outbox_brakes_until_a_tenth_of_it_is_free() -> None:
 
 
 def test_an_open_circuit_brakes_and_says_what_to_do() -> None:
-    subject = brakes.Brakes(circuit=circuit(), outbox_limit=1, outbox_rows=lambda _: 0)
+    subject = brakes.Brakes(circuit=circuit(), outbox_limit=1, database=lambda _: brakes.Look(0))
     subject.circuit.count({"refused": 1000})
     assert "ALLOCATION_REFUSAL_LIMIT=1 switches this off" in (subject.reason or "")
 

@@ -43,6 +43,7 @@ class FakeConsumer:
         self.committed: list[int] = []
         self.pauses: list[float] = []
         self.placed_again = 0
+        self.moves: list[str] = []
         self.aside: list[tuple[str, int]] = []
         self.assigned = 3
         self.held: tuple[str, ...] = ()
@@ -63,6 +64,14 @@ class FakeConsumer:
     def keep_alive(self, duration_s: float) -> None:
         self.pauses.append(duration_s)
         self.on_pause()
+
+    def leave(self) -> None:
+        self.moves.append(f"leaves after {self.committed}")
+        self.assigned = 0
+
+    def join(self) -> None:
+        self.moves.append("joins")
+        self.assigned = 3
 
     def place_again(self) -> None:
         self.placed_again += 1
@@ -121,6 +130,7 @@ class Scene:
         self.processor = installations.a_processor(self.database.begin)
         self.currency = FakeCurrency(self.database)
         self.outbox_rows = 0
+        self.intermission: str | None = None
         self.standing = Listening()
         self.ends_known: dict[messages.LogPartition, int] = {}
 
@@ -139,7 +149,7 @@ class Scene:
             brakes=brakes.Brakes(
                 circuit=brakes.Circuit(limit=0.5),
                 outbox_limit=10,
-                outbox_rows=lambda limit: min(limit, self.outbox_rows),
+                database=lambda limit: brakes.Look(min(limit, self.outbox_rows), self.intermission),
             ),
             batch_size=brakes.BatchSize(batch_size),
             signals=self.standing,
@@ -423,6 +433,56 @@ def test_a_full_outbox_stops_the_worker_until_there_is_room(
     assert scene.consumer.committed == [0]
     assert len(scene.consumer.pauses) == 2
     assert events_of(logged)[:2] == ["worker.stands_still", "worker.goes_on"]
+
+
+def test_in_an_intermission_the_worker_is_no_member_of_its_group_and_says_so(
+    scene: Scene, logged: list[structlog.types.EventDict]
+) -> None:
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.arrive(commands.Allocate("o1", "LAMP", 1))
+    process = scene.processor.process
+    said: list[dict[str, str]] = []
+
+    class CalledMeanwhile(failure_policy.FailurePolicy):
+        def process(self, records: Sequence[messages.Record], **_: object) -> list[reporting.Report]:
+            if not scene.consumer.moves:
+                scene.intermission = "jane, vm:17: a test"
+            return [process(records)]
+
+    def come_back() -> None:
+        said.append(problems(scene))
+        if len(said) == 3:
+            scene.intermission = None
+
+    scene.consumer.on_pause = come_back
+    scene.run(CalledMeanwhile(scene.processor, max_retries=0))
+    assert scene.consumer.moves == ["leaves after [0]", "joins"]
+    assert scene.consumer.committed == [0, 0]
+    assert said[0] == {}
+    assert said[1].keys() == {"assignment"}
+    assert said[1] == said[2]
+    assert "stands still since" in said[1]["assignment"]
+    assert "jane, vm:17: a test" in said[1]["assignment"]
+    assert problems(scene) == {}
+    events = [one for one in events_of(logged) if one.startswith("worker.") and one != "worker.batch"]
+    assert events == ["worker.leaves_group", "worker.joins_again"]
+
+
+def test_an_intermission_outlasts_an_outage_of_the_database(scene: Scene) -> None:
+    scene.intermission = "jane, vm:17: a test"
+    pauses: list[float] = []
+
+    def go_on() -> None:
+        pauses.append(1)
+        scene.currency.is_doubtful = len(pauses) == 1
+        scene.currency.finds = [ports.DependencyDown("no database")]
+        if len(pauses) == 5:
+            scene.intermission = None
+
+    scene.consumer.on_pause = go_on
+    scene.run()
+    assert scene.consumer.moves == ["leaves after []", "joins"]
+    assert scene.standing.outages == [True]
 
 
 def test_a_batch_that_fails_is_followed_by_smaller_ones(scene: Scene) -> None:

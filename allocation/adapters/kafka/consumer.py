@@ -138,6 +138,19 @@ class GroupConsumer:
         """
         self._uncommitted |= {Key(record.topic, record.partition): record.offset + 1 for record in records}
 
+    def leave(self) -> None:
+        """Leave the group until `join`, so that its offsets can be moved.
+
+        That takes effect while it is polled, or kept alive. A static member leaves, too, other than by `close`; but of
+        the consumer protocol Kafka keeps it until its session has ended.
+        """
+        self._tell_group()
+        self._consumer.unsubscribe()
+
+    def join(self) -> None:
+        """Be a member again; every partition is placed anew."""
+        self._subscribe()
+
     def close(self) -> None:
         """Leave the group, so that others take over at once (a static member keeps its place)."""
         self._tell_group()

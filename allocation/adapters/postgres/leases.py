@@ -21,6 +21,8 @@ from allocation.adapters.postgres import engine as postgres
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+INTERMISSION = "intermission"  # while somebody has it, workers stay out of their group: see `replay.ports.Intermission`
+
 _ACQUIRE = sqlalchemy.text("""
 INSERT INTO leases (name, owner, expires_at) VALUES (:name, :owner, clock_timestamp() + :duration * interval '1 s')
 ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, expires_at = excluded.expires_at

@@ -219,7 +219,8 @@ relay_shards = Table(
     postgresql_with={"fillfactor": 20},  # a handful of rows, each updated by every pass
 )
 
-# Who may work on what that only one may work on; expiry by the database's clock.
+# Who may work on what that only one may work on; expiry by the database's clock. While `intermission` is somebody's,
+# workers stay out of their group.
 leases = Table(
     "leases",
     metadata,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allocation.adapters.postgres import arrays, engine, parked_rows, positions
+from allocation.adapters.postgres import arrays, engine, leases, parked_rows, positions
+from allocation.service_layer import brakes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +26,10 @@ SELECT {parked_rows.FIELDS} FROM unnest(%s::text[]) AS wanted (name) CROSS JOIN 
     SELECT * FROM parked WHERE queue = wanted.name AND {parked_rows.LANDMARK} ORDER BY queue, id LIMIT 1
 ) AS landmark
 WHERE state <> 'poisoned'
+"""  # noqa: S608 - constants
+_OUTBOX_ROWS = "SELECT count(*) FROM (SELECT FROM outbox LIMIT %s) AS waiting"
+_BRAKES = f"""
+SELECT ({_OUTBOX_ROWS}), (SELECT owner FROM leases WHERE name = %s AND expires_at > clock_timestamp())
 """  # noqa: S608 - constants
 
 
@@ -69,6 +74,12 @@ class PostgresWaitingRoom:
     def outbox_rows(self, at_most: int) -> int:
         """Count the rows that wait in the outbox, up to a number."""
         with engine.cursor(self._database) as cursor:
-            cursor.execute("SELECT count(*) FROM (SELECT FROM outbox LIMIT %s) AS waiting", (at_most,))
+            cursor.execute(_OUTBOX_ROWS, (at_most,))
             (count,) = cursor.fetchone()
             return int(count)
+
+    def brakes(self, at_most: int) -> brakes.Look:
+        """Count likewise, and see whether there is an intermission."""
+        with engine.cursor(self._database) as cursor:
+            cursor.execute(_BRAKES, (at_most, leases.INTERMISSION))
+            return brakes.Look(*cursor.fetchone())

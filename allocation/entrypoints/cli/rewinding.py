@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from allocation import config
-    from allocation.service_layer.operations import audit, status
+    from allocation.service_layer.operations import audit
     from allocation.service_layer.operations.replay import again, rewinding
 
 
@@ -28,7 +29,9 @@ def rewind(  # noqa: PLR0913 - the options
     by: options.By = None,
     topic: options.Topics = None,
     partition: options.Partitions = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until all workers have stopped.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Have all workers leave the group for it; they come back by themselves.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Handle the range anew, as new attempts.")] = False,
     only: Annotated[
         str | None,
@@ -48,9 +51,9 @@ def rewind(  # noqa: PLR0913 - the options
     note = changing.note(why, who)
     from allocation import bootstrap  # noqa: PLC0415 - takes longer to load than `--help` should
 
-    with bootstrap.rewinder(settings) as rewinder:
+    with bootstrap.rewinder(settings) as rewinder, contextlib.ExitStack() as meanwhile:
         if wait and not dry_run:
-            rewinder.wait_until_idle(_tell_who_is_waited_for)
+            meanwhile.enter_context(rewinder.intermission(note, _tell_who_is_waited_for))
         moves = rewinder.moves(names, target, partitions=partition or ())
         if not again:
             if dry_run:
@@ -144,6 +147,5 @@ def _tell_who_is_in_the_way(rewinder: rewinding.Rewinder) -> None:
         typer.echo(f"as things are, it would be refused: {error}", err=True)
 
 
-def _tell_who_is_waited_for(members: Sequence[status.Member]) -> None:
-    names = ", ".join(f"{member.name} on {member.host}" for member in members)
-    typer.echo(f"waiting until these have stopped: {names}", err=True)
+def _tell_who_is_waited_for(names: Sequence[str]) -> None:
+    typer.echo(f"waiting until these have left the group: {', '.join(names)}", err=True)

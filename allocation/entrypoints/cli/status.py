@@ -117,12 +117,14 @@ def _lines(found: operation.Status) -> Iterator[tuple[str, str]]:
 
 
 def _lines_of_database(database: operation.DatabaseFigures) -> Iterator[tuple[str, str]]:
+    from rich import markup  # noqa: PLC0415 - for people only
+
     yield "outbox", _backlog(database.outbox)
     if database.quarantined.rows:
         yield "quarantined", f"[red]{_backlog(database.quarantined)}[/red]"
     parked = [f"{state} {_backlog(backlog)}" for state, backlog in sorted(database.parked.items())]
     yield "parked", ", ".join(parked) or "0"
-    yield from database.owners.items()
+    yield from ((name, markup.escape(owner)) for name, owner in database.owners.items())
     at = database.maintained_at
     yield "maintained", "never" if at is None else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 

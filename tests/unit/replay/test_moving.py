@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 
 import pytest
 
-from allocation.service_layer.operations import status
+from allocation.service_layer import ports as service_ports
+from allocation.service_layer.operations import audit, status
 from allocation.service_layer.operations.replay import plan, ports, rewinding, targets
 from tests.unit.replay import world
 from tests.unit.replay.world import AT, LOG, NOTE, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 OTHER = ports.TopicPartition("allocate", 1)
 
@@ -25,8 +30,37 @@ def outside() -> World:
     return there
 
 
-def rewinder(outside: World) -> rewinding.Rewinder:
-    return rewinding.Rewinder(logs=outside, group=outside, positions=outside.positions, begin=outside.begin)
+class Intermission:
+    """Notes what is done with it; `renewals` are their answers, True after them."""
+
+    def __init__(self, *, is_free: bool = True, renewals: Sequence[bool] = (), ends: Exception | None = None) -> None:
+        self.done: list[str] = []
+        self._is_free = is_free
+        self._renewals = list(renewals)
+        self._ends = ends
+
+    def acquire(self) -> bool:
+        self.done.append("begun")
+        return self._is_free
+
+    def renew(self) -> bool:
+        self.done.append("prolonged")
+        return self._renewals.pop(0) if self._renewals else True
+
+    def release(self) -> None:
+        self.done.append("ended")
+        if self._ends is not None:
+            raise self._ends
+
+
+def rewinder(outside: World, intermission: Intermission | None = None) -> rewinding.Rewinder:
+    def begun_by(note: audit.Note) -> Intermission:
+        assert note == NOTE
+        return intermission or Intermission()
+
+    return rewinding.Rewinder(
+        logs=outside, group=outside, positions=outside.positions, begin=outside.begin, intermission=begun_by
+    )
 
 
 def planned(outside: World, since: datetime | None = None) -> list[plan.Line]:
@@ -108,14 +142,67 @@ def test_a_group_with_members_is_not_moved_and_they_are_named(outside: World) ->
     assert (outside.offsets, outside.audited) == ({AT: 8}, [])
 
 
-def test_it_is_told_who_is_waited_for_until_all_have_left(outside: World, monkeypatch: pytest.MonkeyPatch) -> None:
+W1, W2 = status.Member("w1", "a", 3), status.Member("w2", "b", 3)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rewinding, "POLL_S", 0.0)
-    members = [status.Member("w1", "a", 3), status.Member("w2", "b", 3)]
-    in_turn = [members, members, members[:1], []]
+    monkeypatch.setattr(rewinding, "PATIENCE_S", -1.0)
+
+
+def test_workers_stay_away_until_the_block_ends_and_it_is_told_who_is_waited_for(
+    outside: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewinding, "POLL_S", 0.0)
+    in_turn = [[W2, W1], [W1, W2], [W1], []]
     monkeypatch.setattr(outside, "members", lambda: in_turn.pop(0))
-    told: list[int] = []
-    rewinder(outside).wait_until_idle(lambda active: told.append(len(active)))
-    assert told == [2, 1]
+    told: list[Sequence[str]] = []
+    intermission = Intermission()
+    with rewinder(outside, intermission).intermission(NOTE, told.append):
+        assert intermission.done == ["begun", *["prolonged"] * 4]
+    assert intermission.done[5:] == ["ended"]
+    assert told == [["w1 on a", "w2 on b"], ["w1 on a"]]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_members_that_do_not_leave_are_named_and_the_workers_come_back(outside: World) -> None:
+    outside.active = [W1]
+    intermission = Intermission()
+    with (
+        pytest.raises(ports.CannotReplay, match="w1 on a; they hang, or are no workers of this version: stop them"),
+        rewinder(outside, intermission).intermission(NOTE, lambda _names: None),
+    ):
+        pytest.fail("there is a member")
+    assert intermission.done == ["begun", "ended"]
+
+
+def test_what_fails_in_an_intermission_ends_it_also_when_the_database_is_gone(outside: World) -> None:
+    intermission = Intermission(ends=service_ports.DependencyDown("no database"))
+    with (
+        pytest.raises(KeyboardInterrupt),
+        rewinder(outside, intermission).intermission(NOTE, lambda _names: None),
+    ):
+        raise KeyboardInterrupt
+    assert intermission.done == ["begun", "prolonged", "ended"]
+
+
+@pytest.mark.parametrize(
+    ("intermission", "done"),
+    [
+        (Intermission(is_free=False), ["begun"]),
+        (Intermission(renewals=[False]), ["begun", "prolonged", "ended"]),
+    ],
+)
+def test_two_rewinds_do_not_get_into_each_others_way(
+    outside: World, intermission: Intermission, done: list[str]
+) -> None:
+    with (
+        pytest.raises(ports.CannotReplay, match="another rewind"),
+        rewinder(outside, intermission).intermission(NOTE, lambda _names: None),
+    ):
+        pytest.fail("another has it")
+    assert intermission.done == done
 
 
 def test_what_is_moved_is_audited_and_where_nothing_moves_nothing_is(outside: World) -> None:

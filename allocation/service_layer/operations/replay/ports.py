@@ -29,8 +29,8 @@ class MembersActive(CannotReplay):
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(
-            f"the group has active members: {', '.join(names)}; stop them (a static member is gone once its session "
-            "has ended), or wait for that with --wait"
+            f"the group has active members: {', '.join(names)}; --wait has workers leave it for as long as it takes; "
+            "stop others (a static member is gone once its session has ended)"
         )
 
 
@@ -70,3 +70,16 @@ class Group(Protocol):
 
     def move(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Set offsets of the group; raises `MembersActive` when Kafka does not do that because of its members."""
+
+
+class Intermission(Protocol):
+    """The right to keep all workers out of their group; it expires by the database's clock, and they come back."""
+
+    def acquire(self) -> bool:
+        """Begin, unless another has; tell whether it is ours."""
+
+    def renew(self) -> bool:
+        """Prolong it; False if another has begun one since."""
+
+    def release(self) -> None:
+        """End it if it is ours."""
