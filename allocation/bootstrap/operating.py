@@ -48,14 +48,19 @@ def verification(settings: config.Settings) -> Iterator[verify.Verification]:
 
 
 @contextlib.contextmanager
-def history(settings: config.Settings, on_progress: verify_ports.Progress) -> Iterator[history_making.HistoryMaker]:
+def history(
+    settings: config.Settings,
+    on_progress: verify_ports.Progress,
+    *,
+    settle_timeout_s: float = whole_logs.SETTLE_TIMEOUT_S,
+) -> Iterator[history_making.HistoryMaker]:
     """Open what tells the history of an order, sku or batch, with Kafka and the registry alone."""
     names = connections.topic_names(settings)
     clients = connections.kafka_clients(settings)
     with avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry:
         deserializer = avro.AvroSerde(ids={}, lookup=registry.definition)
         sources = history_sources.Sources(
-            logs=whole_logs.WholeLogs(clients),
+            logs=whole_logs.WholeLogs(clients, settle_timeout_s=settle_timeout_s),
             topics=names,
             reader=reading.MessageReader(topics=names, deserializer=deserializer),
             on_progress=on_progress,

@@ -6,7 +6,7 @@ import contextlib
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from allocation.adapters.kafka import dead_letter_log, journal_log
+from allocation.adapters.kafka import dead_letter_log, journal_log, whole_logs
 from allocation.adapters.kafka import topics as kafka_topics
 from allocation.adapters.postgres import (
     audit_rows,
@@ -59,12 +59,14 @@ def currency(settings: config.Settings, engine: sqlalchemy.Engine) -> restoring.
 
 
 @contextlib.contextmanager
-def dead_letters(settings: config.Settings) -> Iterator[dead_letter_desk.DeadLetterDesk]:
+def dead_letters(
+    settings: config.Settings, *, settle_timeout_s: float = whole_logs.SETTLE_TIMEOUT_S
+) -> Iterator[dead_letter_desk.DeadLetterDesk]:
     """Open what finds dead letters and decides on them."""
-    names = connections.topic_names(settings)
+    names, clients = connections.topic_names(settings), connections.kafka_clients(settings)
     with current_database(settings) as engine:
         yield dead_letter_desk.DeadLetterDesk(
-            log=dead_letter_log.DeadLetterLog(connections.kafka_clients(settings), topic=names.dead_letter),
+            log=dead_letter_log.DeadLetterLog(clients, topic=names.dead_letter, settle_timeout_s=settle_timeout_s),
             decisions=decisions.PostgresDecisions(engine),
             begin=lambda: operator_work.PostgresOperatorUnitOfWork(engine, journal_topic=names.journal),
             command_topics=tuple(names.commands.values()),

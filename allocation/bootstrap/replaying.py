@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from allocation.adapters.kafka import group_offsets, log_examination, replayed_logs
+from allocation.adapters.kafka import group_offsets, log_examination, replayed_logs, whole_logs
 from allocation.adapters.postgres import leases, operator_work, waiting_room
 from allocation.service_layer import reading
 from allocation.service_layer.operations import positions as operation
@@ -30,10 +30,12 @@ class _Parts:
 
     settings: config.Settings
     engine: sqlalchemy.Engine
+    settle_timeout_s: float
 
     @property
     def logs(self) -> ports.Logs:
-        return replayed_logs.ReplayedLogs(connections.kafka_clients(self.settings))
+        clients = connections.kafka_clients(self.settings)
+        return replayed_logs.ReplayedLogs(clients, settle_timeout_s=self.settle_timeout_s)
 
     @property
     def group(self) -> ports.Group:
@@ -58,16 +60,18 @@ class _Parts:
 
 
 @contextlib.contextmanager
-def _parts(settings: config.Settings) -> Iterator[_Parts]:
+def _parts(settings: config.Settings, *, settle_timeout_s: float = whole_logs.SETTLE_TIMEOUT_S) -> Iterator[_Parts]:
     with repairing.current_database(settings) as engine:
-        yield _Parts(settings, engine)
+        yield _Parts(settings, engine, settle_timeout_s)
 
 
 @contextlib.contextmanager
-def replay_planner(settings: config.Settings) -> Iterator[plan.Planner]:
+def replay_planner(
+    settings: config.Settings, *, settle_timeout_s: float = whole_logs.SETTLE_TIMEOUT_S
+) -> Iterator[plan.Planner]:
     """Open what tells where the logs begin and end, and what a replay would cover."""
     commands = connections.topic_names(settings).commands.values()
-    with _parts(settings) as parts:
+    with _parts(settings, settle_timeout_s=settle_timeout_s) as parts:
         yield plan.Planner(logs=parts.logs, group=parts.group, positions=parts.positions, command_topics=commands)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from allocation.adapters.kafka import errors, log_reader, topics
+from allocation.adapters.kafka import errors, log_reader, topics, whole_logs
 from allocation.service_layer.operations import dead_letters
 
 if TYPE_CHECKING:
@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 
 
 class DeadLetterLog:
-    """See `dead_letters.Log`."""
+    """See `dead_letters.Log`. What the relay was told is committed is waited for within `settle_timeout_s`."""
 
-    def __init__(self, config: clients.ClientConfig, *, topic: str) -> None:
+    def __init__(
+        self, config: clients.ClientConfig, *, topic: str, settle_timeout_s: float = whole_logs.SETTLE_TIMEOUT_S
+    ) -> None:
         self._topic = topic
+        self._settle_timeout_s = settle_timeout_s
         self._admin = topics.TopicAdmin(config)
         self._reader = log_reader.LogReader(config)
 
     def read(self, places: Collection[dead_letters.Place] = ()) -> Iterator[messages.Record]:
         """Yield the records, each partition in its order; with `places`, those there, as far as they exist."""
         if not places:
-            yield from self._reader.read([self._topic])
+            yield from self._reader.read([self._topic], settle_timeout_s=self._settle_timeout_s)
             return
-        marks = self._admin.watermarks(self._admin.partitions([self._topic]))
+        written = self._admin.high_watermarks(self._admin.partitions([self._topic]))
+        marks = self._admin.settled_watermarks(written, timeout_s=self._settle_timeout_s)
         starts, until = self._span(places, marks)
         for record in self._reader.read([self._topic], start=starts, until=until):
             if dead_letters.Place(record.partition, record.offset) in places:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class ReplayedLogs:
     """See `replay.ports.Logs`; for one thread."""
 
-    def __init__(self, config: clients.ClientConfig) -> None:
-        self._whole = whole_logs.WholeLogs(config)
+    def __init__(self, config: clients.ClientConfig, *, settle_timeout_s: float = whole_logs.SETTLE_TIMEOUT_S) -> None:
+        self._whole = whole_logs.WholeLogs(config, settle_timeout_s=settle_timeout_s)
         self._admin = topics.TopicAdmin(config)
         self._reader = log_reader.LogReader(config)
 

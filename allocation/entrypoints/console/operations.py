@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from allocation import config
 
+SETTLE_TIMEOUT_S = 1.0  # a relay's commit shows within milliseconds; for a transaction that hangs no page waits
 LIST_LENGTH = 500  # what a person looks through; the command line has all
 
 Values = dict[str, Any]
@@ -69,12 +70,12 @@ class LiveOperations:
 
     def story(self, kind: str, id_: str, sku: str | None) -> Values:
         """Return what happened to an order, sku or batch; reads the topics, which may take long."""
-        with bootstrap.history(self._settings, _no_progress) as maker:
+        with bootstrap.history(self._settings, _no_progress, settle_timeout_s=SETTLE_TIMEOUT_S) as maker:
             return showing.as_dict(maker.make(history.Subject(kind, id_, sku)), until=None)
 
     def dead_letters(self, *, only_open: bool) -> Values:
         """Return the oldest dead letters; reads their topic."""
-        with bootstrap.dead_letters(self._settings) as desk:
+        with bootstrap.dead_letters(self._settings, settle_timeout_s=SETTLE_TIMEOUT_S) as desk:
             found = (one for one in desk.find(letters.Filter()) if not (only_open and one.decision))
             chosen = list(dead_letter_desk.choose(found, limit=LIST_LENGTH + 1))
         chosen.sort(key=lambda one: one.age_order)
@@ -88,7 +89,7 @@ class LiveOperations:
 
     def plan(self, since: datetime | None) -> Values:
         """Return how far each log goes back, and what a replay would read."""
-        with bootstrap.replay_planner(self._settings) as planner:
+        with bootstrap.replay_planner(self._settings, settle_timeout_s=SETTLE_TIMEOUT_S) as planner:
             lines = planner.plan(replay.all_topics(self._settings), since=since)
         return {"lines": [replay.fields(line) for line in lines]}
 
@@ -101,7 +102,7 @@ class LiveOperations:
 
     def decide(self, decision: str, places: Collection[letters.Place], note: audit.Note) -> Values:
         """Redrive or discard dead letters; those that were decided on before stay as they are."""
-        with bootstrap.dead_letters(self._settings) as desk:
+        with bootstrap.dead_letters(self._settings, settle_timeout_s=SETTLE_TIMEOUT_S) as desk:
             found = desk.find(letters.Filter(places=places))
             take = {"redrive": desk.redrive, "discard": desk.discard}[decision]
             return {"results": [_told(result) for result in take(found, note)]}
