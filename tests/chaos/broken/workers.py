@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from allocation.adapters.kafka import topics
     from allocation.adapters.postgres import writes
+    from allocation.service_layer import messages, unit_of_work
 
 _SLOW_S = 0.05
 
@@ -147,6 +148,15 @@ def trusts_the_topic() -> None:
     recognition.Recognition.of_the_same_topics = of_the_same_topics  # type: ignore[method-assign,assignment]
 
 
+def trusts_the_offset() -> None:
+    """Take what lies at the place of the record that was handled last for that record."""
+
+    def is_fresh(record: messages.Record, position: unit_of_work.Position | None) -> bool:
+        return position is None or record.offset >= position.next_offset
+
+    processing._is_fresh = is_fresh
+
+
 def begins_at_once() -> None:
     """Begin with added partitions although what was sent before for the same skus is not handled yet."""
     original = placement._first_place
@@ -179,5 +189,6 @@ VARIANTS: Iterable[Any] = (
     no_lock_for_the_unknown,
     read_while_locking,
     trusts_the_topic,
+    trusts_the_offset,
     begins_at_once,
 )
