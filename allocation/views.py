@@ -101,11 +101,6 @@ _OUTCOMES_OF_ANY_SOURCE = sqlalchemy.text(f"""
 """)  # noqa: S608 - a constant
 
 
-def nothing(connection: sqlalchemy.Connection) -> None:
-    """Ask for nothing, to see whether the database answers."""
-    connection.execute(sqlalchemy.text("SELECT 1"))
-
-
 def allocations(connection: sqlalchemy.Connection, *, orderid: str) -> tuple[AllocatedLine, ...]:
     """Return the allocated lines of an order by sku and quantity; those out of stock are not among them."""
     if not _storable(orderid):

@@ -7,10 +7,12 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from allocation.adapters.avro import registry as avro_registry
+from allocation.adapters.avro import schemas
 from allocation.adapters.kafka import command_log
 from allocation.adapters.kafka import producer as kafka_producer
 from allocation.adapters.postgres import engine as postgres
-from allocation.adapters.postgres import notifications
+from allocation.adapters.postgres import figures, notifications
 from allocation.service_layer import envelopes
 
 if TYPE_CHECKING:
@@ -19,18 +21,25 @@ if TYPE_CHECKING:
     import sqlalchemy
 
     from allocation import config
+    from allocation.service_layer.operations import status
 
 from allocation.bootstrap import connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What the HTTP API is made of; `connect` lends a connection that reads what is committed."""
+    """What the HTTP API is made of; `connect` lends a connection that reads what is committed.
+
+    `figures` and `check_registry` block, and raise one of `expected` without an answer.
+    """
 
     log: command_log.CommandLog
     envelopes: envelopes.Envelopes
     connect: Callable[[], contextlib.AbstractContextManager[sqlalchemy.Connection]]
     hints: notifications.Listener
+    figures: Callable[[], status.DatabaseFigures]
+    check_registry: Callable[[], object]
+    expected: tuple[type[Exception], ...]
 
 
 @contextlib.contextmanager
@@ -48,10 +57,14 @@ def api(settings: config.Settings) -> Iterator[Api]:
         kafka_producer.Producer(clients, delivery_timeout_s=waiting_s) as producer,
         notifications.Listener(engine) as hints,
         connections.serde(settings, engine) as avro_serde,
+        avro_registry.Registry(settings.schema_registry_url, settings.schema_registry_config) as registry,
     ):
         yield Api(
             log=command_log.CommandLog(clients, producer=producer, command_topics=names.commands.values()),
             envelopes=envelopes.Envelopes(topics=names, serializer=avro_serde),
             connect=functools.partial(postgres.reading, engine),
             hints=hints,
+            figures=figures.DatabaseFigures(engine),
+            check_registry=lambda: registry.check(subject=schemas.subject(names.allocate)),
+            expected=connections.EXPECTED_FAILURES,
         )

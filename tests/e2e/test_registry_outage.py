@@ -34,5 +34,7 @@ def test_all_parts_start_and_do_their_work_while_the_registry_is_away(initialise
             assert http.post("/add_batch", json={"ref": "b1", "sku": "LAMP", "qty": 10}).status_code == 201
             line = {"orderid": "o1", "sku": "LAMP", "qty": 3}
             assert http.post("/allocate", json=line).json() == {"batchref": "b1"}
+            assert http.get("/readyz").json()["problems"].keys() == {"schema registry"}
+            assert http.get("/readyz", params={"exclude": "schema registry"}).status_code == 200
         assert json.loads(heard.get_message(timeout=parts.DEADLINE_S)["data"]) == {**line, "batchref": "b1"}
         assert all(part.stop() == 0 for part in (*started.values(), api))

@@ -80,7 +80,3 @@ def test_outcomes_of_many_commands_come_in_one_answer(connection: sqlalchemy.Con
     found = views.command_outcomes(connection, ids=("c1", "c2", "c3", "c4"), source="me")
     assert found == {"c1": first, "c2": second}
     assert views.command_outcomes(connection, ids=(), source="me") == {}
-
-
-def test_a_connection_that_works_answers_nothing(connection: sqlalchemy.Connection) -> None:
-    views.nothing(connection)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import fastapi
 import prometheus_client
 from fastapi import responses
 
 from allocation.entrypoints.http_api import running
-from allocation.entrypoints.observing import readiness
-from allocation.service_layer import ports
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from allocation.entrypoints.http_api import metrics
+
+Excluded = Annotated[tuple[str, ...], fastapi.Query(description="Checks to leave out, such as `outbox`.")]
 
 router = fastapi.APIRouter(tags=["operation"])
 
@@ -27,24 +24,15 @@ async def healthz() -> str:
     return "OK"
 
 
-@router.get("/readyz", responses={503: {"description": "One of them does not answer"}})
-async def readyz(request: fastapi.Request) -> responses.JSONResponse:
-    """Say whether the database and Kafka answer; the schema registry is not needed."""
-    api = running.of(request)
-    database, kafka = await asyncio.gather(
-        _probe(api.read(lambda reads: reads.check(), timeout_s=readiness.PATIENCE_S)),
-        _probe(api.check_kafka(timeout_s=readiness.PATIENCE_S)),
-    )
-    answer = readiness.Answer({"database": database, "kafka": kafka})
+@router.get("/readyz", responses={503: {"description": "Something is wrong; what is, is named"}})
+def readyz(request: fastapi.Request, exclude: Excluded = ()) -> responses.JSONResponse:
+    """Say what is wrong, of database, Kafka, schema registry and outbox.
+
+    Calls are answered without a registry and without a relay, by all APIs or by none: who decides by this which API
+    gets calls should leave these two out.
+    """
+    answer = running.of(request).look().without(exclude)
     return responses.JSONResponse(answer.body, answer.status)
-
-
-async def _probe(check: Awaitable[None]) -> readiness.Check:
-    try:
-        await check
-    except ports.Retryable as error:
-        return readiness.Check(" ".join(str(error).split()), is_well=False)
-    return readiness.Check(readiness.OK, is_well=True)
 
 
 @router.get("/metrics", response_class=responses.PlainTextResponse)

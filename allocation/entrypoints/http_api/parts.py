@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from allocation.entrypoints.observing import readiness
     from allocation.service_layer import envelopes, messages, ports
 
 # The `ce_source` of the commands that come in here; with an id it is the identity of a command.
@@ -28,9 +29,6 @@ class CommandLog(Protocol):
         After an error the message may still be taken; sending it again with the same id is safe.
         """
 
-    def check(self, *, timeout_s: float) -> None:
-        """Block until a broker answered; raises `DependencyDown` when none did."""
-
 
 class Reads(Protocol):
     """The read side; every method blocks, may be repeated, may be called from any thread, raises `DependencyDown`."""
@@ -44,9 +42,6 @@ class Reads(Protocol):
     def outcomes(self, commandids: Collection[str]) -> Mapping[str, views.CommandOutcome]:
         """Return what became of those of our own commands that the worker has seen."""
 
-    def check(self) -> None:
-        """Ask the database for nothing."""
-
 
 class Hints(Protocol):
     """Tells that the worker committed something; belongs to one thread."""
@@ -57,12 +52,16 @@ class Hints(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """All that one running API is made of; `timeout_s` is how long a call waits for its outcome."""
+    """All that one running API is made of; `timeout_s` is how long a call waits for its outcome.
+
+    `look` says how those are that it needs: it blocks for a few seconds at most, and threads may share it.
+    """
 
     log: CommandLog
     envelopes: envelopes.Envelopes
     reads: Reads
     hints: Hints
+    look: Callable[[], readiness.Answer]
     timeout_s: float
 
 
@@ -86,8 +85,3 @@ class DatabaseReads:
         """Return what became of those of our own commands that the worker has seen, in one query."""
         with self._connect() as connection:
             return views.command_outcomes(connection, ids=commandids, source=SOURCE)
-
-    def check(self) -> None:
-        """Make sure that a connection works (the pool tests none by itself)."""
-        with self._connect() as connection:
-            views.nothing(connection)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import fastapi
 
     from allocation.entrypoints.http_api import parts, waiting
+    from allocation.entrypoints.observing import readiness
 
 _T = TypeVar("_T")
 
@@ -33,22 +34,19 @@ class Running:
         self._kafka = hands.Hands(count=KAFKA_HANDS, whom="Kafka")
         self.submitter = submitting.Submitter(api, waiters, database=self._database, kafka=self._kafka)
 
-    async def read(self, call: Callable[[parts.Reads], _T], *, timeout_s: float | None = None) -> _T:
+    async def read(self, call: Callable[[parts.Reads], _T]) -> _T:
         """Read from the database; raises `DependencyDown` when that takes too long."""
-        return await self._database.do(lambda: call(self._api.reads), deadline=self._in(timeout_s))
+        deadline = asyncio.get_running_loop().time() + self.timeout_s
+        return await self._database.do(lambda: call(self._api.reads), deadline=deadline)
 
-    async def check_kafka(self, *, timeout_s: float) -> None:
-        """Return if Kafka answers; raises `DependencyDown` otherwise."""
-        deadline = self._in(timeout_s + hands.LAST_WORD_S)
-        await self._kafka.do(lambda: self._api.log.check(timeout_s=timeout_s), deadline=deadline)
+    def look(self) -> readiness.Answer:
+        """Say how those are that the API needs; blocks for a few seconds at most."""
+        return self._api.look()
 
     def close(self) -> None:
         """Begin nothing more."""
         self._database.close()
         self._kafka.close()
-
-    def _in(self, timeout_s: float | None) -> float:
-        return asyncio.get_running_loop().time() + (timeout_s or self.timeout_s)
 
 
 @contextlib.contextmanager

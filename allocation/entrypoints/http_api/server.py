@@ -10,6 +10,8 @@ import structlog
 from allocation import bootstrap
 from allocation.entrypoints import listening, serving, stopping
 from allocation.entrypoints.http_api import application, parts
+from allocation.entrypoints.observing import readiness
+from allocation.service_layer import signals
 
 if TYPE_CHECKING:
     import threading
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # What a call needs beyond its wait, so that none is cut off by the stop.
 _STOP_MARGIN_S = 2
+# Below what a whole look at all may take, since Kafka's own words say more than that it took too long.
+_KAFKA_PATIENCE_S = readiness.PATIENCE_S - 0.2
 
 _log = structlog.get_logger()
 
@@ -48,10 +52,19 @@ def _traces() -> contextlib.AbstractContextManager[TracerProvider | None]:
 def composed(settings: config.Settings) -> Iterator[parts.Parts]:
     """Open all that the API is made of; raises `DependencyDown` when the database does not answer."""
     with bootstrap.api(settings) as opened:
+        ready = readiness.Readiness(
+            standing=signals.Standing(),
+            database=opened.figures,
+            partitions=lambda: opened.log.check(timeout_s=_KAFKA_PATIENCE_S),
+            others={"schema registry": opened.check_registry},
+            expected=opened.expected,
+            outbox_age_limit_s=settings.outbox_age_limit_s,
+        )
         yield parts.Parts(
             log=opened.log,
             envelopes=opened.envelopes,
             reads=parts.DatabaseReads(opened.connect),
             hints=opened.hints,
+            look=ready.look,
             timeout_s=settings.http_timeout_s,
         )

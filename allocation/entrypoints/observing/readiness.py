@@ -6,6 +6,7 @@ loop that should speak hangs.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from allocation.entrypoints.observing import asking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from concurrent import futures
 
     from allocation.service_layer import signals
@@ -42,6 +43,12 @@ class Answer:
     database: status.DatabaseFigures | None = None
     partitions: Sequence[status.Partition] | None = None
 
+    def without(self, names: Collection[str]) -> Answer:
+        """Return the answer that does not mind these checks."""
+        return dataclasses.replace(
+            self, checks={name: check for name, check in self.checks.items() if name not in names}
+        )
+
     @property
     def status(self) -> int:
         """The HTTP status."""
@@ -60,7 +67,8 @@ class Answer:
 class Readiness:
     """Looks at one part; any thread may ask, and none waits for longer than `PATIENCE_S`.
 
-    `expected` are the errors by which those who are asked say that they cannot answer.
+    `expected` are the errors by which those who are asked say that they cannot answer; `partitions` asks Kafka, and
+    returns None where nobody wants to know them.
     """
 
     def __init__(
@@ -68,7 +76,7 @@ class Readiness:
         *,
         standing: signals.Standing,
         database: Callable[[], status.DatabaseFigures],
-        partitions: Callable[[], Sequence[status.Partition]],
+        partitions: Callable[[], Sequence[status.Partition] | None],
         others: Mapping[str, Callable[[], object]],
         expected: tuple[type[Exception], ...],
         outbox_age_limit_s: float,

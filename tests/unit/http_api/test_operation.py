@@ -4,21 +4,48 @@ import re
 
 import structlog
 
+from allocation.service_layer.operations import status
 from tests.unit.http_api.world import A_LINE, World
 
 
+def test_it_is_ready_when_all_that_it_needs_is_well(world: World) -> None:
+    answer = world.client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {
+            "ready": True,
+            "problems": {},
+            "well": {"database": "ok", "kafka": "ok", "schema registry": "ok", "outbox": "2 rows"},
+        },
+    )
+
+
 def test_alive_does_not_mean_ready(world: World) -> None:
-    assert world.client.get("/readyz").json() == {
-        "ready": True,
-        "problems": {},
-        "well": {"database": "ok", "kafka": "ok"},
-    }
-    world.log.down = world.reads.down = True
+    world.log.down = world.reads.down = world.registry.down = True
     response = world.client.get("/readyz")
     assert response.status_code == 503
-    assert "nowhere:9092" in response.json()["problems"]["kafka"]
-    assert "database" in response.json()["problems"]["database"]
+    assert {name: text.split(" ")[:2] for name, text in response.json()["problems"].items()} == {
+        "kafka": ["Kafka", "at"],
+        "database": ["the", "database"],
+        "schema registry": ["the", "schema"],
+    }
     assert world.client.get("/healthz").status_code == 200
+
+
+def test_without_a_relay_it_is_not_ready(world: World) -> None:
+    world.reads.outbox = status.Backlog(7, 31.0)
+    response = world.client.get("/readyz")
+    assert (response.status_code, response.json()["problems"]) == (
+        503,
+        {"outbox": "7 rows wait, the oldest for 31.0 s: no relay sends them"},
+    )
+
+
+def test_who_decides_which_api_gets_calls_leaves_out_what_is_not_needed_for_them(world: World) -> None:
+    world.registry.down, world.reads.outbox = True, status.Backlog(7, 31.0)
+    assert world.client.get("/readyz?exclude=outbox").json()["problems"].keys() == {"schema registry"}
+    response = world.client.get("/readyz?exclude=outbox&exclude=schema+registry&exclude=nothing")
+    assert (response.status_code, response.json()["well"]) == (200, {"database": "ok", "kafka": "ok"})
 
 
 def test_metrics_count_calls_by_route_not_by_path(world: World) -> None:
@@ -50,8 +77,8 @@ def test_the_documentation_tells_text_from_json(world: World) -> None:
     paths = world.client.get("/openapi.json").json()["paths"]
     add_batch = paths["/add_batch"]["post"]["responses"]
     assert list(add_batch["201"]["content"]) == ["text/plain"]
-    for status in ("202", "400", "409", "413", "422", "503"):
-        assert list(add_batch[status]["content"]) == ["application/json"]
+    for code in ("202", "400", "409", "413", "422", "503"):
+        assert list(add_batch[code]["content"]) == ["application/json"]
     assert "422" not in paths["/allocations/{orderid}"]["get"]["responses"]
 
 

@@ -10,7 +10,9 @@ from starlette import testclient
 
 from allocation import views
 from allocation.entrypoints.http_api import application, parts
-from allocation.service_layer import envelopes, messages, ports, reading, topics
+from allocation.entrypoints.observing import readiness
+from allocation.service_layer import envelopes, messages, ports, reading, signals, topics
+from allocation.service_layer.operations import status
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -43,6 +45,7 @@ class FakeReads:
         self.looks: list[tuple[str, ...]] = []
         self.down = False
         self.failures: list[Exception] = []
+        self.outbox = status.Backlog(2, 1.5)
 
     def allocations(self, orderid: str) -> tuple[views.AllocatedLine, ...]:
         self.check()
@@ -59,9 +62,27 @@ class FakeReads:
         self.looks.append(tuple(commandids))
         return {commandid: self.inbox[commandid] for commandid in commandids if commandid in self.inbox}
 
+    def figures(self) -> status.DatabaseFigures:
+        self.check()
+        nothing = status.Backlog(0, None)
+        return status.DatabaseFigures(
+            next_offsets={}, outbox=self.outbox, quarantined=nothing, parked={}, owners={}, maintained_at=None
+        )
+
     def check(self) -> None:
         if self.down:
             raise ports.DependencyDown("the database does not answer: it is down")
+
+
+class FakeRegistry:
+    """The schema registry, which the API does not need for its own schemas."""
+
+    def __init__(self) -> None:
+        self.down = False
+
+    def check(self) -> None:
+        if self.down:
+            raise ports.DependencyDown("the schema registry at nowhere:8081 does not answer")
 
 
 class FakeHints:
@@ -98,15 +119,14 @@ class FakeLog:
 
     def send(self, message: messages.OutboxMessage, *, timeout_s: float) -> Place:
         del timeout_s
-        self.check(timeout_s=0)
+        self.check()
         self.messages.append(message)
         place = Place(message.topic, 3, len(self.messages) - 1)
         if self.outcome is not None:
             self.handle(message, place, **self.outcome)
         return place
 
-    def check(self, *, timeout_s: float) -> None:
-        del timeout_s
+    def check(self) -> None:
         if self.down:
             raise ports.DependencyDown("Kafka at nowhere:9092 does not answer")
 
@@ -132,12 +152,22 @@ class World:
         self.reads = FakeReads()
         self.hints = FakeHints()
         self.log = FakeLog(self.reads, self.hints)
+        self.registry = FakeRegistry()
+        ready = readiness.Readiness(
+            standing=signals.Standing(),
+            database=self.reads.figures,
+            partitions=self.log.check,
+            others={"schema registry": self.registry.check},
+            expected=(ports.DependencyDown,),
+            outbox_age_limit_s=30,
+        )
         app = application.create(
             parts.Parts(
                 log=self.log,
                 envelopes=envelopes.Envelopes(topics=topics.TopicNames(), serializer=JsonSerializer()),
                 reads=self.reads,
                 hints=self.hints,
+                look=ready.look,
                 timeout_s=timeout_s,
             ),
             traces=traces,
