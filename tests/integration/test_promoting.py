@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sqlalchemy
 
 from allocation import bootstrap, views
+from allocation.adapters.postgres import engine as postgres
 from allocation.bootstrap import rebuilding
+from allocation.service_layer.operations import audit
 from tests import kafka_logs
 from tests.integration import command_line, operator_commands, settled, test_parked_operation
 
 if TYPE_CHECKING:
     from allocation import config, devstack
 
+SHORT_S = 1
+NOTE = audit.Note("jane", "a drill")
 WHY = ("--why", "somebody changed stock by hand", "--who", "jane")
 CURSED: settled.Given = ("Allocate", {"orderid": "cursed", "sku": "CHAIR", "qty": 1}, "order-c")
 ANOTHER: settled.Given = ("CreateBatch", {"ref": "later", "sku": "TABLE", "qty": 1, "eta": None}, "stock-3")
@@ -120,6 +125,23 @@ def test_a_rebuild_that_may_lack_something_is_not_promoted(
     lacking = cli.run(*promoting("first"))
     assert (lacking.returncode, audited(installation)) == (1, [])
     assert "first is not promoted: it may lack what those commands did" in lacking.stderr
+
+
+def test_a_promotion_may_take_longer_than_other_transactions_and_tells_where_it_is(
+    installation: config.Settings, cli: operator_commands.Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.lines("replay", "rebuild", "--into", "first", "--json")
+    steps: list[tuple[str, int, int]] = []
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        if what == "checking":
+            threading.Event().wait(2 * SHORT_S)
+        steps.append((what, done, total))
+
+    monkeypatch.setattr(postgres, "_OPTIONS", {"transaction_timeout": f"{SHORT_S}s"})
+    rebuilding.promote_rebuilt(installation, "first", NOTE, dry_run=False, on_progress=on_progress)
+    words = ["waiting for all others", "checking", "taking over", "swapping", "swapping"]
+    assert steps == [(what, done, 4) for done, what in enumerate(words)]
 
 
 def test_why_a_command_is_parked_is_told_after_a_promotion_as_before(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A hundred million rows take some minutes; only a worker's transaction must be short.
-_LONG = "SET LOCAL transaction_timeout = '1h'"
+_LONG = engine.lasting("1h")
 _BEGIN = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _ROWS_AT_ONCE = 5000
 _COMPARED = (tables.products, tables.batches, tables.order_lines)

@@ -77,6 +77,14 @@ def create(url: str, *, schema: str | None = None, keeps_connections: bool = Tru
     )
 
 
+def lasting(limit: str) -> str:
+    """Return the statement that lets the transaction in which it stands go on for so long, whatever the usual limit.
+
+    The clock of that limit runs already, and a longer one alone would not set it anew: it is stopped first.
+    """
+    return f"SET LOCAL transaction_timeout = 0; SET LOCAL transaction_timeout = '{limit}'"
+
+
 @contextlib.contextmanager
 def reading(engine: sqlalchemy.Engine) -> Iterator[sqlalchemy.Connection]:
     """Lend a connection whose every statement sees what is committed by then, without a transaction around it."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from allocation.service_layer.operations.replay import rebuilding_ports
 
+# Of millions of rows the whole takes longer than other transactions may; nobody else works meanwhile.
+_LONG = engine.lasting("1h")
 # Nobody may begin to work on the old tables while the new ones take their place.
 _LOCK = "LOCK TABLE positions, outbox, journal, instance, relay_shards, leases IN ACCESS EXCLUSIVE MODE"
 _UNSENT = "SELECT count(*), count(quarantined) FROM outbox"
@@ -113,6 +115,7 @@ def promote(
     with engine.translated_errors(), database.connect() as connection:
         cursor: Any = connection.connection.cursor()
         on_progress("waiting for all others", 0, _STEPS)
+        cursor.execute(_LONG)
         cursor.execute(_LOCK)
         on_progress("checking", 1, _STEPS)
         _check_at_rest(cursor)

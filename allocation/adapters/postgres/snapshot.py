@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlalchemy
 
 # A million rows take some seconds; only a worker's transaction must be short.
-_LONG = "SET LOCAL transaction_timeout = '10min'"
+_LONG = engine.lasting("10min")
 _BEGIN = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 _POSITIONS = "SELECT topic_id, partition, topic, next_offset FROM positions"
