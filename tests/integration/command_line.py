@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -59,8 +60,33 @@ class CommandLine:
             finally:
                 process.kill()
 
+    @contextlib.contextmanager
+    def on_a_terminal(self, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+        """Start a command with standard error on a terminal, and lend the process and the other end of that."""
+        terminal, its_end = pty.openpty()
+        with subprocess.Popen(
+            self._command(arguments),
+            env=self.environment | {"TERM": "xterm"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=its_end,
+        ) as process:
+            os.close(its_end)
+            try:
+                yield process, terminal
+            finally:
+                process.kill()
+                os.close(terminal)
+
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         return [sys.executable, "-m", "allocation", *arguments]
+
+
+def wait_for_progress(terminal: int, text: str, *, times: int) -> None:
+    """Read what is shown on a terminal until this text was drawn so many times."""
+    shown = b""
+    while shown.count(text.encode()) < times:
+        shown += os.read(terminal, 65_536)
 
 
 def wait_for(process: subprocess.Popen[str], beginning: str) -> str:

@@ -11,15 +11,17 @@ import pytest
 
 from allocation import bootstrap
 from allocation.service_layer.operations import producing
+from tests import kafka_logs
 from tests.integration import command_line
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from allocation import config
+    from allocation import config, devstack
 
 ALLOCATE = {"type": "Allocate", "orderid": "o1", "sku": "LAMP", "qty": 3}
 READING = "reading "
+AT_ONCE_S = 8.0  # less than it would wait for the transaction
 
 
 @pytest.fixture
@@ -117,6 +119,17 @@ def test_tail_ends_at_ctrl_c_without_a_word(cli: command_line.CommandLine) -> No
         assert tail.wait(command_line.DEADLINE_S) == 130
         assert tail.stderr is not None
         assert tail.stderr.read() == ""
+
+
+def test_tail_ends_at_ctrl_c_while_it_waits_for_what_was_written_to_be_committed(
+    cli: command_line.CommandLine, initialised: config.Settings, endpoints: devstack.Endpoints
+) -> None:
+    with kafka_logs.a_transactional_producer(endpoints) as relay:
+        kafka_logs.write_transaction(relay, bootstrap.topic_names(initialised).journal, b"a row", commit=None)
+        with cli.on_a_terminal("tail", "journal", "--from-beginning", "--no-follow") as (tail, terminal):
+            command_line.wait_for_progress(terminal, "looking where the topics end", times=20)  # some two seconds
+            os.kill(tail.pid, signal.SIGINT)
+            assert tail.wait(AT_ONCE_S) == 130
 
 
 def test_a_topic_that_is_none_of_ours_is_wrong_usage(cli: command_line.CommandLine) -> None:

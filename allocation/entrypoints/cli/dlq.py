@@ -53,7 +53,8 @@ def list_(  # noqa: PLR0913 - the options
             for one in _chosen(found, limit):
                 printing.print_line(as_dict(one))
             return
-        shown = list(_chosen(found, (limit or printing.LIST_LENGTH) + 1))
+        with printing.working("reading the dead letters"):
+            shown = list(_chosen(found, (limit or printing.LIST_LENGTH) + 1))
     shown.sort(key=lambda one: one.age_order)
     length = limit or printing.LIST_LENGTH
     _print_table(shown[:length])
@@ -73,7 +74,8 @@ def show(
     settings = starting.settings()
     wanted = options.wanted(settings, places=[place])
     with _desk(settings) as desk, bootstrap.decoder(settings) as decoder:
-        found = next(desk.find(wanted), None)
+        with printing.working("looking for it"):
+            found = next(desk.find(wanted), None)
         if found is None:
             failures.give_up(f"there is no dead letter at {place}; `allocation dlq list` shows those that there are")
         line = decoder.line(found.letter.record)

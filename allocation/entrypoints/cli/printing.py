@@ -56,6 +56,16 @@ def progress_bar(text: str = "reading {task.description}") -> Iterator[Callable[
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that something goes on which nobody can count, on standard error while that is a terminal."""
+    from rich import console  # noqa: PLC0415 - see above
+
+    errors = console.Console(stderr=True)
+    with errors.status(what) if errors.is_terminal else contextlib.nullcontext():
+        yield
+
+
 def _plain(text: str) -> Any:
     from rich import text as rich_text  # noqa: PLC0415 - see above
 

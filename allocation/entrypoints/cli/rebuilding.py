@@ -150,8 +150,8 @@ def _promote(settings: config.Settings, schema: str, note: audit.Note, *, dry_ru
     if as_json:
         printing.print_line({"promoted": schema, "live": done.live, "old": done.old, "dry_run": dry_run})
         return
-    verb = "would be" if dry_run else "is"
-    typer.echo(f"{schema} {verb} live now, in schema {done.live}; the old tables {verb} kept in schema {done.old}")
+    is_, are = ("would be", "would be") if dry_run else ("is", "are")
+    typer.echo(f"{schema} {is_} live now, in schema {done.live}; the old tables {are} kept in schema {done.old}")
 
 
 def _compare(settings: config.Settings, schema: str, *, database_url: str | None, keep: int, as_json: bool) -> bool:

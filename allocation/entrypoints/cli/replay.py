@@ -64,7 +64,7 @@ def plan(
 
     settings = starting.settings()
     names = options.topics(settings, topic, of=all_topics(settings))
-    with bootstrap.replay_planner(settings) as planner:
+    with printing.working("looking at the topics"), bootstrap.replay_planner(settings) as planner:
         lines = planner.plan(names, partitions=partition or (), since=since)
     shown = [fields(line) for line in lines]
     if as_json:

@@ -54,12 +54,14 @@ def rewind(  # noqa: PLR0913 - the options
     with bootstrap.rewinder(settings) as rewinder, contextlib.ExitStack() as meanwhile:
         if wait and not dry_run:
             meanwhile.enter_context(rewinder.intermission(note, _tell_who_is_waited_for))
-        moves = rewinder.moves(names, target, partitions=partition or ())
+        with printing.working("looking at the topics"):
+            moves = rewinder.moves(names, target, partitions=partition or ())
         if not again:
             if dry_run:
                 _tell_who_is_in_the_way(rewinder)
             else:
-                rewinder.rewind(moves, note)
+                with printing.working("moving the group"):
+                    rewinder.rewind(moves, note)
             _print_moves(moves, as_json=as_json, dry_run=dry_run)
             return
     _handle_again(settings, moves, note, dry_run=dry_run, as_json=as_json)

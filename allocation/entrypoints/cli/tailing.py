@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from allocation.entrypoints.cli import failures, starting
+from allocation.entrypoints.cli import failures, printing, starting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from allocation import config
 
@@ -62,11 +62,14 @@ def tail(
 
     settings = starting.settings()
     names = _resolved(settings, topics or _EVENTS)
-    stop = _Stop(timeout_s=timeout, announcement=f"reading {', '.join(names)}; Ctrl-C ends")
-    lines = bootstrap.tail(settings, names, from_beginning=from_beginning, follow=follow, stop=stop)
     try:
-        with contextlib.closing(lines):
-            count = _print(itertools.islice(lines, max_count))
+        with contextlib.ExitStack() as beginning:
+            beginning.enter_context(printing.working("looking where the topics end; Ctrl-C ends"))
+            reading = f"reading {', '.join(names)}; Ctrl-C ends"
+            stop = _Stop(timeout_s=timeout, announcement=reading, begun=beginning.close)
+            lines = bootstrap.tail(settings, names, from_beginning=from_beginning, follow=follow, stop=stop)
+            with contextlib.closing(lines):
+                count = _print(itertools.islice(lines, max_count))
     except BrokenPipeError:
         _discard_output()
         return
@@ -98,9 +101,10 @@ def _print(lines: Iterable[Mapping[str, object]]) -> int:
 class _Stop:
     """Asked between messages whether to stop; raises `BrokenPipeError` once nobody reads our output any more."""
 
-    def __init__(self, *, timeout_s: float | None, announcement: str) -> None:
+    def __init__(self, *, timeout_s: float | None, announcement: str, begun: Callable[[], None]) -> None:
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._announcement = announcement
+        self._begun = begun
         self._output = select.poll()
         with contextlib.suppress(io.UnsupportedOperation):  # an output that is no file
             self._output.register(sys.stdout.fileno(), 0)
@@ -115,6 +119,7 @@ class _Stop:
     def _announce(self) -> None:
         """Say at the first question, when the places to begin at are fixed, that nothing is missed from now on."""
         if self._announcement:
+            self._begun()
             typer.echo(self._announcement, err=True)
             self._announcement = ""
 
