@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from allocation.adapters.prometheus import metrics
 from allocation.service_layer import messages, signals
+from allocation.service_layer.operations import dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from allocation.service_layer import reporting
     from allocation.service_layer.relaying import ports as relaying
 
+_CAUSES = _OUTAGE, _CONFLICT = ("outage", "conflict")
 _topic = operator.itemgetter(0)
 _place_and_time = operator.itemgetter(0, 2, 8)  # of a record: topic, partition, timestamp
 _topic_of_row = operator.itemgetter(1)
@@ -44,6 +46,7 @@ class WorkerSignals(signals.Standing):
         self._delay = metrics.COMMAND_DELAY.histogram(registry)
         self._events = metrics.EVENTS.counter(registry)
         self._retries = metrics.RETRIES.counter(registry)
+        _begin_at_nothing(self._retries, _CAUSES)
         self._rebalances = metrics.REBALANCES.counter(registry)
         self._partitions = metrics.PARTITIONS.gauge(registry)
         self._rebalances_known = 0
@@ -75,7 +78,7 @@ class WorkerSignals(signals.Standing):
 
     def retries(self, *, is_outage: bool) -> None:
         """Count it."""
-        self._retries.labels("outage" if is_outage else "conflict").inc()
+        self._retries.labels(_OUTAGE if is_outage else _CONFLICT).inc()
 
     def has_partitions(self, partitions: signals.Partitions, *, rebalances: int) -> None:
         """Note them."""
@@ -115,6 +118,7 @@ class RelaySignals(signals.Standing):
         self._journal_topic = journal_topic
         self._sent = metrics.SENT.counter(registry)
         self._dead_letters = metrics.DEAD_LETTERS.counter(registry)
+        _begin_at_nothing(self._dead_letters, dead_letters.REASONS)
         self._size = metrics.PASS_SIZE.histogram(registry)
         self._duration = metrics.PASS_DURATION.histogram(registry)
         self._delay = metrics.PUBLICATION_DELAY.histogram(registry)
@@ -162,6 +166,12 @@ class BridgeSignals(signals.Standing):
     def passed_on(self, reader: str, events: Sequence[messages.Record], duration_s: float) -> None:  # noqa: ARG002
         """Count them."""
         self._delivered.labels(reader).inc(len(events))
+
+
+def _begin_at_nothing(counter: prometheus_client.Counter, labels: Iterable[str]) -> None:
+    """Export 0 for each: Prometheus sees no increase in a series that is not there before."""
+    for label in labels:
+        counter.labels(label)
 
 
 def _by_topic(reports: Sequence[reporting.Report]) -> Mapping[str, float]:

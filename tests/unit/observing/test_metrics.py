@@ -8,7 +8,7 @@ import pytest
 
 from allocation.adapters.prometheus import hearing, looking, metrics
 from allocation.service_layer import messages, reporting, signals
-from allocation.service_layer.operations import status
+from allocation.service_layer.operations import dead_letters, status
 from tests import builders
 
 TOPIC = metrics.TOPIC
@@ -73,6 +73,15 @@ def test_conflicts_and_outages_are_counted_apart(registry: prometheus_client.Col
         worker.retries(is_outage=is_outage)
     assert registry.get_sample_value("allocation_retries_total", {"cause": "outage"}) == 2
     assert registry.get_sample_value("allocation_retries_total", {"cause": "conflict"}) == 1
+
+
+def test_what_alerts_wait_for_is_counted_from_nothing(registry: prometheus_client.CollectorRegistry) -> None:
+    Worker(registry)
+    hearing.RelaySignals(registry, dead_letter_topic="dead", journal_topic="journal")
+    for cause in ("outage", "conflict"):
+        assert registry.get_sample_value("allocation_retries_total", {"cause": cause}) == 0
+    for reason in dead_letters.REASONS:
+        assert registry.get_sample_value("allocation_dead_letters_total", {"reason": reason}) == 0
 
 
 def test_what_the_end_of_a_grace_brings_about_is_counted_too(registry: prometheus_client.CollectorRegistry) -> None:
