@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import email
 import email.policy
-import ipaddress
 import queue
 import ssl
 from email.message import EmailMessage
@@ -14,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiosmtpd import controller, smtp
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from allocation import bootstrap
 from allocation.adapters.email import mailer
 from allocation.devstack import ports as ports_of_this_machine
 from allocation.service_layer import external_events, ports
 from allocation.service_layer.bridging.ports import Announcement
+from tests import certificates
 from tests.integration import bridge_outside as outside
 
 if TYPE_CHECKING:
@@ -136,26 +132,7 @@ def test_no_server_is_an_outage() -> None:
 
 @pytest.fixture
 def certificate(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A certificate and its key, in one file; nobody trusts it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path = tmp_path / "certificate.pem"
-    path.write_bytes(private + certificate.public_bytes(pem))
-    return path
+    return certificates.write(tmp_path / "certificate.pem")
 
 
 @pytest.fixture

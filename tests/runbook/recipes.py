@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
 _RECIPE = re.compile(r"<!-- recipe: (?P<name>[^>]+) -->\n```sh\n(?P<lines>.*?)```", re.DOTALL)
@@ -24,11 +25,30 @@ def commands() -> set[str]:
     return {line.split("  #")[0].strip() for line in lines if line.startswith("allocation ")}
 
 
-def alerts() -> dict[str, tuple[set[str], list[str]]]:
-    """Return of each alert which groups of our commands its text has, and the tests that are said to run them."""
-    text = DOCUMENT.read_text().split("\n## Alerts\n")[1].split("\n## ")[0]
+class Alert(NamedTuple):
+    """What the document has of an alert: which rule leads there, groups of our commands, who is said to run them."""
+
+    rule: str
+    groups: set[str]
+    tests: list[str]
+
+
+def alerts() -> dict[str, Alert]:
+    """Return the alerts by their headings."""
     found = {}
-    for section in text.split("\n### ")[1:]:
+    for heading, section in _sections().items():
+        (rule,) = re.findall(r"^`(Allocation\w+)`", section, re.MULTILINE)
         groups = set(re.findall(r"`allocation (dlq|parked|outbox|position) ", section))
-        found[section.splitlines()[0]] = (groups, re.findall(r"<!-- run by: (\S+) -->", section))
+        found[heading] = Alert(rule, groups, re.findall(r"<!-- run by: (\S+) -->", section))
     return found
+
+
+def queries(alert: str) -> list[str]:
+    """Return what the text of an alert asks the database."""
+    return [" ".join(query.split()) for query in re.findall(r"`(SELECT [^`]+)`", _sections()[alert])]
+
+
+def _sections() -> dict[str, str]:
+    """Return the text of each alert."""
+    text = DOCUMENT.read_text().split("\n## Alerts\n")[1].split("\n## ")[0]
+    return {section.splitlines()[0]: section for section in text.split("\n### ")[1:]}

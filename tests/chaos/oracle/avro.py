@@ -23,6 +23,12 @@ _SCHEMAS: dict[str, Any] = {
 }
 
 
+def schema(topic: str) -> dict[str, Any]:
+    """Return the schema of a topic."""
+    found: dict[str, Any] = json.loads((_DIRECTORY / f"{topic}.avsc").read_text())
+    return found
+
+
 def registered_id(registry_url: str, subject: str) -> int:
     """Ask the registry for the id of a subject's latest schema."""
     with urllib.request.urlopen(f"{registry_url}/subjects/{subject}/versions/latest", timeout=10) as answer:
