@@ -27,6 +27,7 @@ def create(api: parts.Parts, *, traces: trace.TracerProvider | None = None) -> f
     measures = metrics.Metrics()
     waiters = waiting.Waiters(look=api.reads.outcomes, hints=api.hints)
     measures.watch_waiting(waiters.__len__)
+    measures.watch_checks(api.look)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: fastapi.FastAPI) -> AsyncIterator[Mapping[str, object]]:

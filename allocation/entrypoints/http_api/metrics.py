@@ -1,4 +1,4 @@
-"""Count and time the API's calls; the metrics are described with all others."""
+"""Count and time the API's calls, and tell what its readiness finds; the metrics are described with all others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from allocation.adapters.prometheus import looking
 from allocation.adapters.prometheus import metrics as described
+from allocation.entrypoints.observing import figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from allocation.entrypoints.observing import readiness
 
 # Paths that lead nowhere share one label: each would otherwise be a series for ever.
 _NOWHERE = "(none)"
@@ -31,6 +35,10 @@ class Metrics:
     def watch_waiting(self, count: Callable[[], int]) -> None:
         """Ask `count` for the number of commands that are waited for."""
         self._waiting.set_function(count)
+
+    def watch_checks(self, look: Callable[[], readiness.Answer]) -> None:
+        """Ask `look` at each scrape how those are that the API needs."""
+        self.registry.register(looking.Figures(look=lambda: figures.found(look())))
 
 
 class Measured:

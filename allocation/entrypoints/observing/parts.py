@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from allocation import config
-    from allocation.adapters.prometheus import looking
-    from allocation.entrypoints.observing import readiness
 
 log = structlog.get_logger()
 
@@ -44,7 +42,7 @@ def observed(settings: config.Settings, *, part: str) -> Iterator[signals.Signal
 @contextlib.contextmanager
 def _served(settings: config.Settings, *, part: str) -> Iterator[signals.Signals]:
     """Serve health and metrics."""
-    from allocation.entrypoints.observing import readiness, server  # noqa: PLC0415 - see above
+    from allocation.entrypoints.observing import figures, readiness, server  # noqa: PLC0415 - see above
 
     remedy = "set ALLOCATION_HEALTH_PORT to a free one, different for each part on a host, or to 0 to do without"
     sock = listening.open_socket(
@@ -59,15 +57,8 @@ def _served(settings: config.Settings, *, part: str) -> Iterator[signals.Signals
             expected=found.expected,
             outbox_age_limit_s=settings.outbox_age_limit_s,
         )
-        found.expose(lambda: _figures(ready.look()))
+        found.expose(lambda: figures.found(ready.look()))
         found.signals.says("work", "it is starting")
         with server.serving(sock, server.application(ready.look, found.registry)):
             log.info("health.served", part=part, url=listening.url(sock))
             yield found.signals
-
-
-def _figures(answer: readiness.Answer) -> looking.Found:
-    from allocation.adapters.prometheus import looking  # noqa: PLC0415 - see above
-
-    ready = {name: check.is_well for name, check in answer.checks.items()}
-    return looking.Found(ready, answer.database, answer.partitions)

@@ -63,6 +63,22 @@ def test_metrics_count_calls_by_route_not_by_path(world: World) -> None:
     assert "allocation_http_waiting_commands 0.0" in response.text
 
 
+def test_metrics_tell_every_check_as_those_of_the_other_parts_do(world: World) -> None:
+    world.registry.down, world.reads.outbox = True, status.Backlog(7, 31.0)
+    told = world.client.get("/metrics").text
+    ready = re.findall(r'^allocation_ready\{check="(.*)"\} (.*)$', told, re.MULTILINE)
+    assert dict(ready) == {"database": "1.0", "kafka": "1.0", "schema registry": "0.0", "outbox": "0.0"}
+    assert "allocation_outbox_oldest_age_seconds 31.0" in told
+
+
+def test_metrics_of_an_api_without_its_services_say_so_and_leave_gaps(world: World) -> None:
+    world.log.down = world.reads.down = world.registry.down = True
+    told = world.client.get("/metrics").text
+    for check in ("database", "kafka", "schema registry"):
+        assert f'allocation_ready{{check="{check}"}} 0.0' in told
+    assert "allocation_outbox_rows" not in told
+
+
 def test_the_documentation_needs_no_other_server(world: World) -> None:
     page = world.client.get("/docs")
     assert page.status_code == 200
