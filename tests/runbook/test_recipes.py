@@ -185,7 +185,7 @@ def restore(host: hosts.Host, orders: incoming.Orders, tables: sqlalchemy.Engine
     def await_the_end_of_leases(line: str) -> None:
         # A back-up of some seconds ago has the bridge's as it was then.
         if line.startswith("pg_restore"):
-            query = "SELECT count(*) FROM leases WHERE expires_at > clock_timestamp()"
+            query = "SELECT count(*) FROM leases WHERE expires_at > clock_timestamp() AND name <> 'maintenance'"
             waiting.wait_until(lambda: incoming.rows(tables, query) == [(0,)], deadline_s=hosts.DEADLINE_S)
 
     with orders.coming_in():
