@@ -208,6 +208,21 @@ def test_workers_that_are_behind_are_helped_and_one_that_comes_and_goes_is_stopp
 
 
 @pytest.mark.long
+def test_two_workers_of_one_instance_id_are_given_one_each(installed: Callable[..., watched.Watched]) -> None:
+    system = installed()
+    system.start("worker@1", consumer_instance_id="same")
+    second = system.begin("worker@2", consumer_instance_id="same")
+    ended = [system.parts["worker@1"], second]
+    waiting.wait_until(lambda: not all(part.is_running for part in ended), deadline_s=processes.DEADLINE_S)
+    (first,) = (part for part in ended if not part.is_running)
+    assert "another one uses its instance id" in first.log.read_text()
+    unit = next(unit for unit, part in system.parts.items() if part is first)
+    system.alerts.await_firing("AllocationPartDown", instance=unit)
+    system.start(unit, consumer_instance_id="another")
+    system.alerts.await_quiet("AllocationPartDown", "AllocationNotReady")
+
+
+@pytest.mark.long
 def test_an_open_circuit_closes_with_a_restart_once_the_cause_is_mended(
     installed: Callable[..., watched.Watched],
 ) -> None:
