@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +17,6 @@ from tests import builders, collectors, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
-
-SOON_S = 1.0
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +52,11 @@ def somebody_silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{silent.getsockname()[1]}"
 
 
-def handle_one(times: int = 1) -> float:
-    """Let a worker tell of commands, and return how long telling and ending took."""
-    began = time.monotonic()
+def handle_one(times: int = 1) -> None:
+    """Let a worker tell of commands, and end."""
     with parts.observed(config.load(), part="worker") as hearing:
         for _ in range(times):
             hearing.handled([builders.a_record()], [builders.a_report(handled=1)], 0.1)
-    return time.monotonic() - began
 
 
 @pytest.mark.parametrize(
@@ -137,9 +132,9 @@ def test_who_does_not_collect_delays_nothing(
     request: pytest.FixtureRequest, environment: pytest.MonkeyPatch, address: str
 ) -> None:
     environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", request.getfixturevalue(address))
+    environment.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3600")  # whoever waited for an answer would not come to an end
     with structlog.testing.capture_logs() as said:
-        took_s = handle_one(times=1000)
-    assert took_s < provider.FAREWELL_S + SOON_S
+        handle_one(times=1000)
     assert "traces.given_up" in {line["event"] for line in said}
 
 
