@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import types
 from typing import TYPE_CHECKING
 
 import pytest
@@ -159,6 +160,25 @@ def test_a_lock_that_somebody_holds_for_long_is_never_a_fault_of_the_message() -
     with pytest.raises(ports.LockedOut):
         apply(subject, records(3), conflicts_are_faults=True)
     assert subject.aside == []
+
+
+def test_a_message_that_fails_is_given_more_time_from_try_to_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, again = waits(monkeypatch, tries=8), waits(monkeypatch, tries=8)
+    # The library doubles the first wait, adds jitter up to as much as that, and ends at the last.
+    least = [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert not [(wait, low) for wait, low in zip(first, least, strict=True) if not low <= wait <= min(low + 0.05, 1.0)]
+    assert all(one != another for one, another in zip(first[:5], again[:5], strict=True)), "without jitter"
+
+
+def waits(monkeypatch: pytest.MonkeyPatch, *, tries: int) -> list[float]:
+    """Return how long the policy waits between the tries that it has for a message, without waiting."""
+    waited: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time", types.SimpleNamespace(sleep=waited.append))
+    subject = FakeProcessing({0: [RuntimeError("a bug")]})
+    with stamina.set_testing(False):
+        failure_policy.FailurePolicy(subject, max_retries=tries - 1).process(records(1))
+    assert (subject.tries, subject.aside) == (1 + tries, [(0, "RuntimeError: a bug")])
+    return waited
 
 
 class Releasing:

@@ -266,6 +266,30 @@ def test_an_outage_of_any_length_is_waited_out(scene: Scene) -> None:
     assert len(set(scene.consumer.pauses[10:])) > 1000, "no two workers shall come back together, time after time"
 
 
+@pytest.mark.parametrize(
+    ("error", "first_s", "last_s"),
+    [(ports.DependencyDown("no database"), 0.05, 5.0), (ports.Retryable("a conflict"), 0.05, 0.5)],
+    ids=["outage", "conflict"],
+)
+def test_pauses_double_up_to_a_limit_and_lie_between_half_and_whole_of_it(
+    scene: Scene, error: ports.Retryable, first_s: float, last_s: float
+) -> None:
+    longest = [min(first_s * 2**number, last_s) for number in range(12)]
+    pauses = pauses_after(scene, error, times=len(longest))
+    assert not [(pause, limit) for pause, limit in zip(pauses, longest, strict=True) if not limit / 2 <= pause <= limit]
+    assert longest[-1] == last_s
+    again = pauses_after(Scene(), error, times=len(longest))
+    assert all(one != another for one, another in zip(pauses, again, strict=True)), "two workers came back together"
+
+
+def pauses_after(scene: Scene, error: ports.Retryable, *, times: int) -> list[float]:
+    """Return how long a worker pauses after each of so many failures in a row."""
+    scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
+    scene.database.failures = [error] * times
+    scene.run()
+    return scene.consumer.pauses
+
+
 def test_whoever_listens_is_told_a_conflict_from_an_outage(scene: Scene) -> None:
     scene.arrive(commands.CreateBatch("b1", "LAMP", 1))
     scene.database.failures = [ports.Retryable("a conflict"), ports.DependencyDown("no database")]
