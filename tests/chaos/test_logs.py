@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from tests.chaos import operator, processes
 from tests.chaos.oracle import avro
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from allocation import devstack
@@ -25,11 +27,19 @@ if TYPE_CHECKING:
 # What compares the database with commands that are no longer there.
 WITHOUT_COMMANDS = ("settled_once", "handled_or_dead_lettered", "events_have_causes", "model_agrees")
 MORE_THAN_IS_SENT = 1000
+# A worker that its group gives up while it is halted would look at all logs anew as it comes back. Half of this is what
+# deleting a topic and making it again may take.
+KEPT_WHILE_HALTED = {"session_timeout_ms": 60_000}
+# What the guarantees promise: a look every 2 s, and what its answer takes on a machine with other work to do.
+NOTICED_S = 10.0
+QUIET_S = 1.0  # some polls without records, so that a worker has looked before it is halted
 
 
-def start_both(system: systems.System, *, variant: str | None = None) -> processes.Part:
+def start_both(
+    system: systems.System, *, variant: str | None = None, settings: Mapping[str, object] | None = None
+) -> processes.Part:
     system.start("relay")
-    return system.start("worker", variant=variant)
+    return system.start("worker", variant=variant, settings=settings)
 
 
 def set_aside(worker: processes.Part) -> set[tuple[str, int]]:
@@ -64,9 +74,9 @@ def test_a_topic_that_is_made_again_as_long_as_it_was_is_set_aside_in_quiet_time
     commands = system.workload("allocate")
     sent = commands.first() + commands.take(200)
     system.send(sent)
-    # A worker that its group gives up meanwhile would look at all logs anew as it comes back.
-    worker = system.start("worker", settings={"session_timeout_ms": 30_000})
+    worker = system.start("worker", settings=KEPT_WHILE_HALTED)
     system.drain_topics("create_batch", "change_batch_quantity", "allocate")
+    threading.Event().wait(QUIET_S)
     worker.freeze()
     operator.Topics(system).create_anew("allocate", partitions=system.settings.partitions)
     system.log = system.new_log()
@@ -75,8 +85,11 @@ def test_a_topic_that_is_made_again_as_long_as_it_was_is_set_aside_in_quiet_time
     ends = {log: end for log, end in system.log.ends(["allocate"]).items() if end}
     assert ends == {log: end for log, end in before.items() if log in ends}
     worker.thaw()
+    began = time.monotonic()
     await_set_aside(worker, set(ends))
-    system.note("set aside")
+    took_s = time.monotonic() - began
+    system.note(f"set aside after {took_s:.1f} s")
+    assert took_s < NOTICED_S
     system.start("relay")
     waiting.wait_until(lambda: system.is_drained({}), deadline_s=processes.DEADLINE_S)
     system.stop()
@@ -89,7 +102,7 @@ def make_anew_while_halted(
 ) -> tuple[processes.Part, list[observation.Entry], set[tuple[str, int]]]:
     """Give a running worker another topic of the same name, with more in it than there was before."""
     system.send(commands.first() + commands.take(200))
-    worker = start_both(system, variant=variant)
+    worker = start_both(system, variant=variant, settings=KEPT_WHILE_HALTED)
     system.drain()
     system.observe()
     before = handled_of_allocate(system)
