@@ -63,6 +63,10 @@ class KafkaRefused(Exception):
     """Kafka refuses something for a reason that waiting does not cure."""
 
 
+class NotReady(ports.DependencyDown):
+    """Kafka answers, but cannot do it yet; a moment later it mostly can."""
+
+
 def kafka_error(exception: confluent_kafka.KafkaException) -> confluent_kafka.KafkaError:
     """Return the error that an exception of the client carries."""
     error: confluent_kafka.KafkaError = exception.args[0]
@@ -84,5 +88,5 @@ def failure(action: str, error: confluent_kafka.KafkaError, *, servers: str) -> 
             "check that it runs there, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS"
         )
     if error.code() in _NOT_READY:
-        return ports.DependencyDown(f"cannot {action}: Kafka at {servers} is not ready for it ({error.str()})")
+        return NotReady(f"cannot {action}: Kafka at {servers} is not ready for it ({error.str()})")
     return KafkaRefused(f"cannot {action}: Kafka at {servers} refuses it: {error.str()} ({error.name()})")

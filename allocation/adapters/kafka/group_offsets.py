@@ -1,6 +1,7 @@
 """A consumer group from outside: its offsets, who is in it, and moving it (KIP-396, KIP-88).
 
-Kafka moves the offsets of a group only while nobody is in it. They are read by a consumer that never joins: the
+Kafka moves the offsets of a group only while nobody is in it. A cluster that has just started, or never had a group, is
+not ready for such questions at first: it is given a moment. Offsets are read by a consumer that never joins: the
 admin client's way (`list_consumer_group_offsets`) crashes the process where Kafka does not know the group's
 coordinator yet (librdkafka issue 5040, open as of 2.16).
 """
@@ -11,6 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
+import stamina
 from confluent_kafka import admin
 
 from allocation.adapters.kafka import clients, errors, topics
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from concurrent import futures
 
+_ONCE_READY = stamina.retry(on=errors.NotReady, attempts=None, timeout=topics.REQUEST_TIMEOUT_S, wait_max=0.5)
 _HAS_MEMBERS = frozenset((confluent_kafka.KafkaError.UNKNOWN_MEMBER_ID, confluent_kafka.KafkaError.NON_EMPTY_GROUP))
 
 
@@ -33,6 +36,7 @@ class GroupOffsets:
         self._group = group
         self._admin = clients.opened(admin.AdminClient, config.admin())  # type: ignore[arg-type] # it takes callbacks
 
+    @_ONCE_READY
     def committed(self, partitions: Collection[ports.TopicPartition]) -> dict[ports.TopicPartition, int]:
         """Return the group's offsets of these partitions; one that it has none of is not in the answer."""
         wanted = [confluent_kafka.TopicPartition(*at) for at in partitions]
@@ -46,6 +50,7 @@ class GroupOffsets:
             raise self._failure("read the offsets of", errors.kafka_error(exception)) from exception
         return {ports.TopicPartition(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
 
+    @_ONCE_READY
     def members(self) -> tuple[status.Member, ...]:
         """Return who is in the group."""
         asked = self._admin.describe_consumer_groups([self._group], request_timeout=topics.REQUEST_TIMEOUT_S)
@@ -59,6 +64,7 @@ class GroupOffsets:
             for member in found.members
         )
 
+    @_ONCE_READY
     def move(self, offsets: Mapping[ports.TopicPartition, int]) -> None:
         """Set offsets of the group; raises `MembersActive`."""
         wanted = [confluent_kafka.TopicPartition(*at, offset) for at, offset in offsets.items()]
