@@ -253,14 +253,17 @@ class GroupConsumer:
         log.info("worker.assigned", at={f"{one.topic}/{one.partition}": one.offset for one in partitions})
 
     def _place_first(self, keys: Sequence[Key]) -> dict[Key, placement.Place | placement.Misfit]:
-        """Place new partitions, waiting for what is needed: they must not be read from anywhere else."""
+        """Place new partitions, waiting for what is needed; none of them once the worker is to stop.
+
+        They must not be read from anywhere else: of what is not placed nothing is taken.
+        """
         while not self._give_up():
             try:
                 return self._places.of(keys, self._committed(keys))
             except ports.DependencyDown as error:
                 log.warning("worker.assignment_waits", error=str(error))
                 time.sleep(_PLACEMENT_RETRY_S)
-        return dict.fromkeys(keys, placement.Misfit("the worker is stopping"))
+        return {}
 
     def _on_revoke(self, consumer: confluent_kafka.Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._tell_group()
