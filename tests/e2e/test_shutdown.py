@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from allocation import config
+    from tests.chaos import processes
 
 ORDERS = 6000
 # What the README promises: two seconds for the batch in hand and one to leave the group are meant.
@@ -46,7 +47,7 @@ def held_by_someone(settings: config.Settings, name: str) -> Iterator[None]:
     engine.dispose()
 
 
-def send(worker: parts.Part, number: signal.Signals) -> None:
+def send(worker: parts.Part | processes.Part, number: signal.Signals) -> None:
     """Send a signal and wait until it has arrived: of two that are on their way together one may be lost."""
     worker.process.send_signal(number)
     status = Path(f"/proc/{worker.process.pid}/status")
