@@ -46,7 +46,7 @@ class Turn(NamedTuple):
     life_s: float
 
 
-def turns(seed: int) -> Iterator[Turn]:
+def turns(seed: int, *, longest_life_s: float = LONGEST_LIFE_S) -> Iterator[Turn]:
     """Draw all that chance decides, the same for each turn: nothing follows from what happened meanwhile."""
     chance = random.Random(seed)
     while True:
@@ -57,7 +57,7 @@ def turns(seed: int) -> Iterator[Turn]:
             awakes=chance.random() < 0.5,
             awake_s=chance.uniform(0, LONGEST_AWAKENING_S),
             kill_point=a_kill_point(name, chance),
-            life_s=chance.uniform(0, LONGEST_LIFE_S),
+            life_s=chance.uniform(0, longest_life_s),
         )
 
 
@@ -79,19 +79,24 @@ def test_soak(system: systems.System, pytestconfig: pytest.Config) -> None:
         for turn in turns(system.seed):
             if time.monotonic() > end:
                 break
-            place = (turn.name, turn.number)
-            if place in parts:
-                put_an_end_to(parts[place], turn)
-            parts[place] = system.start(
-                turn.name, kill_point=turn.kill_point, settings={"consumer_instance_id": f"soak-{turn.number}"}
-            )
-            threading.Event().wait(turn.life_s)
+            take(turn, system, parts)
     system.kill_all()
     system.note(f"{system.started} lives")
     system.start("worker")
     system.start("relay")
     system.send(commands.rest())
     system.verify()
+
+
+def take(turn: Turn, system: systems.System, parts: dict[tuple[str, int], processes.Part]) -> None:
+    """Put another in the place of a part, and leave all in peace for as long as the turn says."""
+    place = (turn.name, turn.number)
+    if place in parts:
+        put_an_end_to(parts[place], turn)
+    parts[place] = system.start(
+        turn.name, kill_point=turn.kill_point, settings={"consumer_instance_id": f"soak-{turn.number}"}
+    )
+    threading.Event().wait(turn.life_s)
 
 
 def put_an_end_to(part: processes.Part, turn: Turn) -> None:

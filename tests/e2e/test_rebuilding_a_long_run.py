@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,16 +91,12 @@ def test_a_rebuild_of_a_long_run_that_was_killed_many_times_gives_its_rows(
 
 def handle_under_fire(system: systems.System, commands: workloads.Workload, *, count: int) -> None:
     """Send commands while two workers and two relays are killed, halted and replaced; at the end let all be handled."""
-    chance = random.Random(system.seed)
     lives = max(4, min(LIVES // 2, count // 500))
     parts: dict[tuple[str, int], processes.Part] = {}
-    for number in range(lives):
+    turns = test_soak.turns(system.seed, longest_life_s=LONGEST_LIFE_S)
+    for number, turn in zip(range(lives), turns, strict=False):
         system.send(commands.take(count * (number + 1) // lives - count * number // lives))
-        place = (chance.choice(list(test_soak.POINTS)), chance.randrange(2))
-        if place in parts:
-            test_soak.put_an_end_to(parts[place], chance)
-        parts[place] = test_soak.replace(system, place, chance)
-        threading.Event().wait(chance.uniform(0, LONGEST_LIFE_S))
+        test_soak.take(turn, system, parts)
     system.kill_all()
     system.send(commands.rest())
     system.start("worker")
