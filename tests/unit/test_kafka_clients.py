@@ -83,8 +83,8 @@ def test_the_clients_own_lines_become_events_of_the_log() -> None:
     [
         (confluent_kafka.KafkaError._TRANSPORT, ports.DependencyDown, "does not answer"),  # noqa: SLF001
         (confluent_kafka.KafkaError._MSG_TIMED_OUT, ports.DependencyDown, "does not answer"),  # noqa: SLF001
-        (confluent_kafka.KafkaError.NOT_LEADER_FOR_PARTITION, ports.DependencyDown, "not ready"),
-        (confluent_kafka.KafkaError.NOT_ENOUGH_REPLICAS, ports.DependencyDown, "not ready"),
+        (confluent_kafka.KafkaError.NOT_LEADER_FOR_PARTITION, errors.NotReady, "not ready"),
+        (confluent_kafka.KafkaError.NOT_ENOUGH_REPLICAS, errors.NotReady, "not ready"),
         (confluent_kafka.KafkaError.UNKNOWN_TOPIC_OR_PART, errors.KafkaRefused, "allocation init"),
         (confluent_kafka.KafkaError._UNKNOWN_TOPIC, errors.KafkaRefused, "allocation init"),  # noqa: SLF001
         (confluent_kafka.KafkaError.TOPIC_AUTHORIZATION_FAILED, errors.KafkaRefused, "TOPIC_AUTHORIZATION_FAILED"),
