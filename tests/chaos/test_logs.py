@@ -59,7 +59,7 @@ def test_a_topic_that_is_deleted_and_made_again_is_set_aside(system: systems.Sys
     system.note("set aside")
     created = system.tables.rows("SELECT count(*) FROM batches")[0][0]
     system.drain_topics("create_batch", "change_batch_quantity")
-    system.send(draft for draft in commands.take(100) if draft.topic == "create_batch")
+    system.send(draft for draft in commands.take(1000) if draft.topic == "create_batch")
     system.drain_topics("create_batch", "change_batch_quantity")
     assert system.tables.rows("SELECT count(*) FROM batches")[0][0] > created
     worker.stop()
