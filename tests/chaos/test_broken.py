@@ -11,6 +11,7 @@ import pytest
 from allocation import bootstrap
 from tests import murmur2, outbox_load
 from tests.chaos import operator, processes, test_logs
+from tests.chaos.oracle import avro
 from tests.chaos.test_groups import dynamic
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ KILLED = [
     Broken("offset_first", "worker.before_commit:2", "allocate", {"settled_once", "handled_or_dead_lettered"}),
     Broken("no_position_check", "worker.after_commit:2", "mixed", {"settled_once"}),
     Broken("at_least_once", "worker.after_commit:2", "storm", {"settled_once"}),
-    Broken("deletes_first", "relay.before_commit:2", "storm", {"events_in_order", "settled_once"}),
-    Broken("forgets_its_checkpoint", "relay.after_commit:2", "storm", {"events_once", "settled_once"}),
+    Broken("deletes_first", "relay.before_commit", "storm", {"events_in_order", "settled_once"}),
+    Broken("forgets_its_checkpoint", "relay.after_commit", "storm", {"events_once", "settled_once"}),
 ]
 
 
 PATIENCE_S = 10.0
-KILLS = {"worker": 2, "relay": 4}  # what a pass of the relay sends may be of the journal alone, which nobody misses
+KILLS = 2
 
 
 def checks_that_fail(system: systems.System, *, parked: bool = True) -> set[str]:
@@ -65,8 +66,10 @@ def test_killed_and_caught(broken: Broken, system: systems.System) -> None:
     if victim == "worker":
         worker.stop()
         system.start("relay")
-    system.send(commands.take(100))
-    for _ in range(KILLS[victim]):
+    for _ in range(KILLS):
+        system.send(commands.take(100))
+        if victim == "relay":  # else its pass may hold nothing but a row of the journal, which nobody misses
+            system.drain_topics(*avro.COMMANDS)
         part = system.start(victim, kill_point=broken.point, variant=broken.variant, settings=hasty)
         system.die(part, commands)
     system.start(victim, variant=broken.variant, settings=hasty)
