@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import shutil
 import signal
+from typing import TYPE_CHECKING
 
-from allocation.devstack import ports, process, programs
+from allocation.devstack import ports, process, profiles, programs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _NAME = "allocation"
 
@@ -18,7 +22,6 @@ _SETTINGS = {
     # No socket file: its directory may not be writable, and its path is limited to 107 bytes.
     "unix_socket_directories": "",
     "max_connections": "200",
-    "shared_buffers": "128MB",
     # What the guarantees are stated for, and so what is tested.
     "fsync": "on",
     "synchronous_commit": "on",
@@ -37,6 +40,10 @@ class Postgres(process.Service):
     # Immediate shutdown: the server takes its own children along.
     death_signal = signal.SIGQUIT
     gives_up_root = True
+
+    def __init__(self, *, directory: Path, port: int, profile: profiles.Profile = profiles.Profile.SMALL) -> None:
+        super().__init__(directory=directory, port=port)
+        self._profile = profile
 
     @property
     def url(self) -> str:
@@ -66,7 +73,7 @@ class Postgres(process.Service):
         fresh.rename(data)
 
     def _command(self) -> tuple[str, ...]:
-        settings = {**_SETTINGS, "port": str(self.port)}
+        settings = {**_SETTINGS, **self._profile.database_settings(), "port": str(self.port)}
         options = (part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
         return (str(programs.postgres("postgres")), "-D", str(self.directory / "data"), *options)
 

@@ -1,4 +1,4 @@
-"""How big the Java parts are made: quick to start for tests, or as in production for measurements."""
+"""How big the services are made: quick to start for tests, or as in production for measurements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SMALL_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class Profile(enum.Enum):
-    """The size of the Java processes."""
+    """The size of the services."""
 
     SMALL = "small"
     PRODUCTION = "production"
@@ -36,6 +36,14 @@ class Profile(enum.Enum):
             # 9 s by default. Shorter ones would be lost in the pauses of a busy test machine.
             return {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
         return {}
+
+    def database_settings(self) -> dict[str, str]:
+        """Return the settings of PostgreSQL that depend on the size."""
+        if self is Profile.SMALL:
+            return {"shared_buffers": "128MB"}
+        # The indexes of a million commands in memory, and no checkpoint while something is measured: after each one,
+        # the first change of a page writes all of it.
+        return {"shared_buffers": "1GB", "min_wal_size": "2GB", "max_wal_size": "4GB", "checkpoint_timeout": "15min"}
 
     def registry_flags(self) -> tuple[str, ...]:
         """Return the JVM flags of the registry, which is never the bottleneck."""

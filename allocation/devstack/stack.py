@@ -68,7 +68,9 @@ class Stack:
             # Measurements are of a broker that runs as it does in production.
             snapshot=None if profile is profiles.Profile.PRODUCTION else snapshots.find(snapshots.KAFKA),
         )
-        self.postgres = postgres.Postgres(directory=self.directory / "postgres", port=numbers["postgres"])
+        self.postgres = postgres.Postgres(
+            directory=self.directory / "postgres", port=numbers["postgres"], profile=profile
+        )
         self.redis = redis.Redis(directory=self.directory / "redis", port=numbers["redis"])
         self.registry = registry.Registry(
             directory=self.directory / "registry", port=numbers["registry"], snapshot=snapshots.find(snapshots.REGISTRY)
