@@ -29,7 +29,7 @@ _LACKING = """
 SELECT count(*) FROM journal AS live WHERE NOT EXISTS (SELECT FROM {new}.journal AS n WHERE n.number = live.number)
 """
 _LIVE = "SELECT current_schema()"
-_OLD = "SELECT 'allocation_' || to_char(clock_timestamp(), 'YYYYMMDD_HH24MISS')"
+_OLD = "SELECT 'allocation_' || to_char(clock_timestamp(), 'YYYYMMDD_HH24MISS_MS')"
 _RELATIONS = """
 SELECT c.relname, c.relkind = 'S' FROM pg_class AS c
 WHERE c.relnamespace = %(new)s::regnamespace AND c.relkind IN ('r', 'p', 'S') AND NOT EXISTS (
