@@ -143,7 +143,7 @@ def test_two_workers_and_a_person_who_changes_the_products(initialised: config.S
         never_set_aside(said)
         assert any("another writer has changed" in line for line in said)
 
-    compete(initialised, changing, on_end=conflicts_were_retried)
+    compete(initialised, changing, on_end=conflicts_were_retried, orders=3 * ORDERS)  # chance must have room
     assert changing.committed > 0
 
 
