@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-import threading
 import time
-from concurrent import futures
 from typing import TYPE_CHECKING
 
 import confluent_kafka
 from confluent_kafka import admin
 
-from tests import waiting
+from tests import meanwhile, waiting
 from tests.chaos import processes
 from tests.chaos.oracle import avro, checks, observation
 from tests.chaos.oracle import log as logs
 from tests.chaos.oracle import workload as workloads
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Collection, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from allocation import config
@@ -97,17 +98,9 @@ class System:
                 waiting.wait_until(lambda: not part.is_running, deadline_s=_SLICE_S)
         self.note(part.await_kill_point())
 
-    @contextlib.contextmanager
-    def under_load(self, commands: workloads.Workload) -> Iterator[None]:
+    def under_load(self, commands: workloads.Workload) -> AbstractContextManager[None]:
         """Send commands for as long as the block takes."""
-        done = threading.Event()
-        with futures.ThreadPoolExecutor(1) as pool:
-            feeding = pool.submit(self._feed, commands, done)
-            try:
-                yield
-            finally:
-                done.set()
-            feeding.result()
+        return meanwhile.doing(functools.partial(self._feed, commands))
 
     def _feed(self, commands: workloads.Workload, done: threading.Event) -> None:
         while not done.wait(_SLICE_S):

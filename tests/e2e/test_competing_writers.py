@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import threading
-from concurrent import futures
 from typing import TYPE_CHECKING
 
 import psycopg2
@@ -13,10 +10,12 @@ import psycopg2.errors
 import pytest
 import sqlalchemy
 
+from tests import meanwhile
 from tests.e2e import floods, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import threading
+    from collections.abc import Callable
 
     from allocation import config
 
@@ -51,19 +50,6 @@ class Person:
                 connection.rollback()
                 self.deadlocked += 1
         connection.close()
-
-
-@contextlib.contextmanager
-def at_work(*people: Person) -> Iterator[None]:
-    done = threading.Event()
-    with futures.ThreadPoolExecutor(len(people)) as pool:
-        working = [pool.submit(person.repeat, done) for person in people]
-        try:
-            yield
-        finally:
-            done.set()
-    for one in working:
-        one.result()
 
 
 def scatter(flood: floods.Flood, orders: int) -> None:
@@ -114,7 +100,11 @@ def compete(
     with floods.flood(dynamic) as flood:
         scatter(flood, orders)
         said: list[str] = []
-        with at_work(*people), parts.running("worker", dynamic) as first, parts.running("worker", dynamic) as second:
+        with (
+            meanwhile.doing(*(person.repeat for person in people)),
+            parts.running("worker", dynamic) as first,
+            parts.running("worker", dynamic) as second,
+        ):
             for worker in (first, second):
                 worker.logged("worker.batch")
             flood.await_handled()

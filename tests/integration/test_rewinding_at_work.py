@@ -16,13 +16,14 @@ from allocation import bootstrap
 from allocation.adapters.kafka import group_offsets
 from allocation.devstack import ports as devports
 from allocation.service_layer.operations.replay import ports, rewinding
-from tests import waiting
+from tests import meanwhile, waiting
 from tests.e2e import parts
 from tests.integration import command_line, operator_commands, settled
 from tests.integration import test_replay_operation as replaying
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from allocation import config
 
@@ -51,22 +52,13 @@ class Orders:
         settled.send(self._settings, replaying.orders(*range(self.sent, self.sent + count)))
         self.sent += count
 
-    @contextlib.contextmanager
-    def coming_in(self) -> Iterator[None]:
+    def coming_in(self) -> AbstractContextManager[None]:
         """Send some now and then until the block ends."""
-        stop = threading.Event()
+        return meanwhile.doing(self._send_until)
 
-        def send() -> None:
-            while not stop.wait(0.1):
-                self.send(5)
-
-        sender = threading.Thread(target=send)
-        sender.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            sender.join()
+    def _send_until(self, done: threading.Event) -> None:
+        while not done.wait(0.1):
+            self.send(5)
 
     def await_all(self) -> None:
         waiting.wait_until(lambda: count(self._settings, "order_lines") == self.sent, deadline_s=60)

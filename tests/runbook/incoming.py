@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import threading
-from concurrent import futures
 from typing import TYPE_CHECKING
 
 import allocation
 from allocation import bootstrap
 from allocation.service_layer.operations import producing
-from tests import waiting
+from tests import meanwhile, waiting
 from tests.runbook import host as hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import threading
+    from contextlib import AbstractContextManager
 
     import sqlalchemy
 
@@ -41,17 +39,9 @@ class Orders:
             for _ in range(count):
                 self._send(sender)
 
-    @contextlib.contextmanager
-    def coming_in(self) -> Iterator[None]:
+    def coming_in(self) -> AbstractContextManager[None]:
         """Send orders for as long as the block takes."""
-        done = threading.Event()
-        with futures.ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(self._send_until, done)
-            try:
-                yield
-            finally:
-                done.set()
-            sending.result()
+        return meanwhile.doing(self._send_until)
 
     def await_all(self) -> None:
         """Wait until every order that was sent is allocated, and nothing is left to be sent."""

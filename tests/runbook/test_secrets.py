@@ -6,8 +6,6 @@ import contextlib
 import itertools
 import json
 import ssl
-import threading
-from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -22,13 +20,15 @@ from allocation.service_layer import external_events, messages
 from allocation.service_layer import ports as outside
 from allocation.service_layer.bridging.ports import Announcement
 from allocation.service_layer.operations import producing
-from tests import certificates, waiting
+from tests import certificates, meanwhile, waiting
 from tests.chaos.oracle import avro
 from tests.runbook import doors, firing, incoming, stand_ins
 from tests.runbook import host as hosts
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import sqlalchemy
@@ -79,17 +79,9 @@ class Programs:
         self._heard.close()
         self._client.close()
 
-    @contextlib.contextmanager
-    def publishing(self) -> Iterator[None]:
+    def publishing(self) -> AbstractContextManager[None]:
         """Publish for as long as the block takes."""
-        done = threading.Event()
-        with futures.ThreadPoolExecutor(1) as pool:
-            working = pool.submit(self._publish_until, done)
-            try:
-                yield
-            finally:
-                done.set()
-            working.result()
+        return meanwhile.doing(self._publish_until)
 
     def have_heard_of_all(self) -> bool:
         """Tell whether all that was published was said to be allocated."""
