@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from allocation.adapters.postgres import headers, inbox, parked_rows, positions, tables
+from allocation.adapters.postgres import headers, inbox, parked_rows, positions, reads, tables
 from allocation.adapters.postgres import unit_of_work as postgres
 from allocation.domain import model
 from allocation.service_layer import envelopes, messages, processing, reading, topics, unit_of_work
@@ -153,8 +153,9 @@ def _batches(connection: sqlalchemy.Connection) -> dict[str, StoredBatch]:
 
 def _inbox(connection: sqlalchemy.Connection) -> dict[messages.MessageId, unit_of_work.InboxEntry]:
     ids = [messages.MessageId(row.source, row.id) for row in _all(connection, tables.inbox)]
-    loaded = inbox.Inbox(_cursor(connection))
-    loaded.load(ids)
+    loaded = inbox.Inbox()
+    loaded.read(asked := reads.Reads(_cursor(connection)), ids)
+    asked.send()
     return {id_: entry for id_ in ids if (entry := loaded.get(id_))}
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from allocation.adapters.postgres import repository, writes
+from allocation.adapters.postgres import reads, repository, writes
 from allocation.domain import commands, model
 from allocation.service_layer import messagebus
 from tests import builders, installations
@@ -144,14 +144,16 @@ def _statements(installation: installations.PostgresInstallation, count: int) ->
         products = repository.PostgresProducts(counting)
         given: list[commands.Command] = [builders.an_allocate() for _ in range(count)]
         given += [commands.ChangeBatchQuantity("b1", 900), commands.ChangeBatchQuantity("b2", 900)]
-        products.load({"LAMP"}, given)
+        products.read(asked := reads.Reads(counting), {"LAMP"}, given)
+        asked.send()
         product = products.get("LAMP")
         assert product is not None
         for command in given:
             if isinstance(command, commands.Allocate):
                 product.allocate(model.OrderLine(command.orderid, command.sku, command.qty))
         products.flush(changes := writes.Writes(counting))
-        changes.send()
+        changes.send_many()
+        changes.finish("COMMIT")
         return int(counting.statements)
 
 
@@ -162,9 +164,9 @@ class _Counting:
         self._cursor = cursor
         self.statements = 0
 
-    def execute(self, *statement: Any) -> Any:
+    def execute(self, *statement: Any, **more: str) -> Any:
         self.statements += 1
-        return self._cursor.execute(*statement)
+        return self._cursor.execute(*statement, **more)
 
     def copy_expert(self, *statement: Any) -> Any:
         self.statements += 1

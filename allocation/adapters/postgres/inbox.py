@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from allocation.adapters.postgres import arrays
 from allocation.service_layer import messages, unit_of_work
@@ -10,7 +10,7 @@ from allocation.service_layer import messages, unit_of_work
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from allocation.adapters.postgres import writes
+    from allocation.adapters.postgres import reads, writes
 
 _COLUMNS = (
     "id", "source", "attempt", "digest", "outcome", "topic", "partition", "offset", "result", "reason", "error",
@@ -35,17 +35,13 @@ WHERE i.id = v.id AND i.source = v.source
 class Inbox:
     """The entries that one unit of work has read and written."""
 
-    def __init__(self, cursor: Any) -> None:
-        self._cursor = cursor
+    def __init__(self) -> None:
         self._stored: dict[messages.MessageId, unit_of_work.InboxEntry] = {}
         self._written: dict[messages.MessageId, unit_of_work.InboxEntry] = {}
 
-    def load(self, ids: Sequence[messages.MessageId]) -> None:
-        """Read the entries of these identities, in one statement."""
-        self._cursor.execute(_READ, (arrays.texts([one.id for one in ids]),))
-        for id_, source, attempt, digest, *rest in self._cursor:
-            entry = unit_of_work.InboxEntry(messages.MessageId(source, id_), attempt, bytes(digest), *rest)
-            self._stored[entry.id] = entry
+    def read(self, asked: reads.Reads, ids: Sequence[messages.MessageId]) -> None:
+        """Have the entries of these identities read."""
+        asked.add(_READ, (arrays.texts([one.id for one in ids]),), columns=len(_COLUMNS), take=self._take)
 
     def get(self, id: messages.MessageId) -> unit_of_work.InboxEntry | None:  # noqa: A002 - CloudEvents' word
         """Return the entry, as written last."""
@@ -64,6 +60,11 @@ class Inbox:
         if known:
             otherwise = "an entry of the inbox grew too old and was pruned while it was in use"
             changes.change(_REPLACE, list(map(list, _columns(known))), rows=len(known), otherwise=otherwise)
+
+    def _take(self, rows: reads.Rows) -> None:
+        for id_, source, attempt, digest, *rest in rows:
+            entry = unit_of_work.InboxEntry(messages.MessageId(source, id_), attempt, bytes(digest), *rest)
+            self._stored[entry.id] = entry
 
 
 def _columns(entries: Sequence[unit_of_work.InboxEntry]) -> Sequence[Sequence[object]]:

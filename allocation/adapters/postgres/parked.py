@@ -17,12 +17,13 @@ from allocation.service_layer import messages, unit_of_work
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from allocation.adapters.postgres import reads
+
 _FIELDS = parked_rows.FIELDS
 _OF_QUEUES = f"SELECT {_FIELDS} FROM parked WHERE queue = ANY(%s::text[]) ORDER BY id"  # noqa: S608 - constants
 _HEADS_OF_QUEUES = f"""
 SELECT {_FIELDS} FROM unnest(%s::text[]) AS wanted (name)
 CROSS JOIN LATERAL (SELECT * FROM parked WHERE queue = wanted.name ORDER BY id LIMIT 1) AS head
-ORDER BY id
 """  # noqa: S608 - constants
 _OLDEST_OF_ALL = f"""
 SELECT {_FIELDS} FROM unnest(%(queues)s::text[]) AS wanted (name)
@@ -85,16 +86,24 @@ class Parked:
             self._stored_naming[batchref].add(queue)
         return set().union(*self._stored_naming.values())
 
-    def load(self, queues: Collection[str]) -> Iterable[messages.Message]:
+    def load(self, queues: Collection[str]) -> Sequence[messages.Message]:
         """Read all that is parked in these queues; return the messages."""
         self._whole.update(queues)
         return self._load(_OF_QUEUES, (arrays.texts(queues),)) if queues else ()
 
-    def load_heads(self, queues: Collection[str]) -> Iterable[messages.Message]:
-        """Read the oldest of what is parked in each of these queues; return the messages."""
-        return self._load(_HEADS_OF_QUEUES, (arrays.texts(queues),)) if queues else ()
+    def read_heads(self, asked: reads.Reads, queues: Collection[str]) -> Sequence[messages.Message]:
+        """Have the oldest of what is parked in each of these queues read; return where the messages will be."""
+        heads: list[messages.Message] = []
+        if queues:
+            asked.add(
+                _HEADS_OF_QUEUES,
+                (arrays.texts(queues),),
+                columns=len(parked_rows.COLUMNS) + 1,
+                take=lambda rows: heads.extend(self._take(map(parked_rows.load, sorted(rows, key=_id)))),
+            )
+        return heads
 
-    def load_oldest_of_all(self, queues: Collection[str]) -> Iterable[messages.Message]:
+    def load_oldest_of_all(self, queues: Collection[str]) -> Sequence[messages.Message]:
         """Read the oldest of what is parked in these queues taken together, and where there is more; see `claim`."""
         if not queues:
             return ()
@@ -111,7 +120,7 @@ class Parked:
 
     def load_oldest_of_each(
         self, queues: Collection[str], ids: Collection[int], *, at_most: int | None
-    ) -> Iterable[messages.Message]:
+    ) -> Sequence[messages.Message]:
         """Read an equal share of the oldest of each queue, its first landmark and these ids; see `claim`."""
         share = unit_of_work.share_of_each(queues, at_most=at_most)
         found = self._load(
@@ -122,10 +131,14 @@ class Parked:
         return found
 
     def _load(self, statement: str, given: Any) -> list[messages.Message]:
-        found = parked_rows.read(self._cursor, statement, given)
+        return self._take(parked_rows.read(self._cursor, statement, given))
+
+    def _take(self, found: Iterable[unit_of_work.ParkedCommand]) -> list[messages.Message]:
+        taken = []
         for parked in found:
             self._append(parked)
-        return [parked.message for parked in found]
+            taken.append(parked.message)
+        return taken
 
     def of(self, queues: Collection[str]) -> Sequence[unit_of_work.ParkedCommand]:
         """Return what is loaded of these queues, the oldest first."""
@@ -242,6 +255,10 @@ class Parked:
         batchref = parked_rows.batchref(parked.message)
         if batchref is not None:
             self._naming[batchref][parked.queue] += count
+
+
+def _id(row: tuple[Any, ...]) -> int:
+    return int(row[0])
 
 
 def _place(one: tuple[int, unit_of_work.ParkedCommand]) -> int:

@@ -53,9 +53,9 @@ class Cursor:
     def __init__(self, cursor: Any, has: Prepared) -> None:
         self._cursor = cursor
         self._names = has.names
+        self._ahead = ""
         self.reuses_plans = True
         self.connection = cursor.connection
-        self.copy_expert = cursor.copy_expert
         self.fetchone = cursor.fetchone
         self.fetchall = cursor.fetchall
 
@@ -67,18 +67,29 @@ class Cursor:
     def __iter__(self) -> Iterator[Any]:
         return iter(self._cursor)
 
-    def execute(self, statement: str, values: Values = ()) -> None:
-        """Execute a statement; one without values is sent as it is."""
-        self._send(self._call(statement, values), values)
+    def precede(self, ahead: str) -> None:
+        """Send this with the next statement, ahead of it."""
+        self._ahead = f"{ahead}; "
+
+    def execute(self, statement: str, values: Values = (), *, then: str = "") -> None:
+        """Execute a statement, and another in the same trip if it succeeds; one without values is sent as it is."""
+        self._send("; ".join(filter(None, (self._call(statement, values), then))), values)
 
     def execute_in_turn(self, statements: Sequence[str], values: Sequence[object]) -> None:
         """Execute statements that all take these values, each seeing what was committed when it began."""
         calls = [self._call(statement, values) for statement in statements]
         self._send("; ".join(calls), [*values] * len(statements))
 
+    def copy_expert(self, *copy: Any) -> None:
+        """Copy rows in, as the driver's cursor does."""
+        if self._ahead:
+            self._send("", ())
+        self._cursor.copy_expert(*copy)
+
     def _send(self, text: str, values: Values) -> None:
+        ahead, self._ahead = self._ahead, ""
         try:
-            self._cursor.execute(text, values)
+            self._cursor.execute(ahead + text, values)
         except (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.FeatureNotSupported):
             # The session is another one, or was emptied; or a column has another type than it had.
             self._names.clear()

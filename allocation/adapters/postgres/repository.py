@@ -12,13 +12,13 @@ from allocation.adapters.postgres import arrays, product_changes
 from allocation.domain import commands, events, model
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from allocation.adapters.postgres import writes
+    from allocation.adapters.postgres import reads, writes
 
 _SKUS_OF = "SELECT sku FROM batches WHERE reference = ANY(%s::text[])"
 
-_LINES = """
+_LINES_NAMED = """
 SELECT l.batchref, l.place, l.orderid, l.sku, l.qty
 FROM unnest(%s::text[], %s::text[], %s::int[]) AS wanted (orderid, sku, qty)
 JOIN order_lines AS l USING (orderid, sku, qty)
@@ -39,12 +39,15 @@ CROSS JOIN LATERAL (
 WHERE top.freed_before < b.allocated - shrunk.least
 """
 
+_LINES = "SELECT batchref, place, orderid, sku, qty FROM lines"
 # A product that has no such batch is there too. `IN` looks into a hash table; `= ANY` of a
 # prepared statement would go through all references for each batch.
 _PRODUCTS = """
 SELECT p.sku, version_number, event_sequence, reference, created_quantity, eta, purchased, allocated, line_count
 FROM unnest(%s::text[]) AS wanted (sku) JOIN products AS p USING (sku)
-LEFT JOIN batches AS b ON b.sku = p.sku AND (b.allocated < b.purchased OR b.reference IN (SELECT unnest(%s::text[])))
+LEFT JOIN batches AS b ON b.sku = p.sku AND (
+    b.allocated < b.purchased OR b.reference IN (SELECT unnest(%s::text[]) UNION ALL SELECT batchref FROM lines)
+)
 """
 
 
@@ -66,12 +69,19 @@ class PostgresProducts:
         self._cursor.execute(_SKUS_OF, (arrays.texts(batchrefs),))
         return {sku for (sku,) in self._cursor}
 
-    def load(self, skus: Collection[str], claimed: Iterable[commands.Command]) -> None:
-        """Load these products, as far as these commands concern them, in a fixed number of statements."""
+    def read(self, asked: reads.Reads, skus: Collection[str], claimed: Iterable[commands.Command]) -> None:
+        """Have these products read, as far as these commands concern them; what was read before is forgotten."""
         wanted = list(claimed)
-        places = self._load_lines(wanted)
-        refs = {*places, *self._note_refs(wanted)}
-        self._load_products(skus, refs, places)
+        refs = self._note_refs(wanted)
+        lines: dict[str, dict[int, model.OrderLine]] = {}
+        asked.name("lines", *_lines_of(wanted))
+        asked.add(_LINES, (), columns=5, take=lambda rows: _take_lines(rows, into=lines))
+        asked.add(
+            _PRODUCTS,
+            (arrays.texts(skus), arrays.texts(refs)),
+            columns=9,
+            take=lambda rows: self._take_products(rows, lines, refs={*refs, *lines}),
+        )
 
     def get(self, sku: str) -> model.Product | None:
         """Return the product, None when no batch of it was ever created."""
@@ -132,42 +142,44 @@ class PostgresProducts:
                     self._skus_of_refs.setdefault(command.ref, set()).add(command.sku)
         return refs
 
-    def _load_lines(self, wanted: Iterable[commands.Command]) -> dict[str, dict[model.OrderLine, int]]:
-        found: dict[str, dict[int, model.OrderLine]] = {}
-        asked = [command for command in wanted if isinstance(command, commands.Allocate)]
-        shrunk: dict[str, int] = {}
-        for command in wanted:
-            if isinstance(command, commands.ChangeBatchQuantity):
-                shrunk[command.ref] = min(command.qty, shrunk.get(command.ref, command.qty))
-        if asked:
-            self._cursor.execute(_LINES, arrays.columns([(line.orderid, line.sku, line.qty) for line in asked]))
-            self._take_lines(found)
-        if shrunk:
-            self._cursor.execute(_LINES_TO_GO, arrays.columns(list(shrunk.items())))
-            self._take_lines(found)
-        return {ref: {lines[place]: place for place in sorted(lines)} for ref, lines in found.items()}
-
-    def _take_lines(self, found: dict[str, dict[int, model.OrderLine]]) -> None:
-        for batchref, place, orderid, sku, qty in self._cursor:
-            found.setdefault(batchref, {})[place] = model.OrderLine(orderid, sku, qty)
-
-    def _load_products(
-        self, skus: Collection[str], refs: Collection[str], places: Mapping[str, dict[model.OrderLine, int]]
+    def _take_products(
+        self, rows: reads.Rows, lines: Mapping[str, Mapping[int, model.OrderLine]], *, refs: Collection[str]
     ) -> None:
         of_sku: dict[str, list[model.Batch]] = {}
-        self._cursor.execute(_PRODUCTS, (arrays.texts(skus), arrays.texts(refs)))
-        for sku, version, sequence, ref, created, eta, purchased, allocated, line_count in self._cursor:
+        for sku, version, sequence, ref, created, eta, purchased, allocated, line_count in rows:
             if sku not in of_sku:
                 of_sku[sku] = []
                 self._versions[sku] = version
                 self._sequences[sku] = sequence
             if ref is None:
                 continue
-            lines = places.get(ref, {})
-            batch = model.Batch.restore(ref, sku, created, eta, purchased=purchased, allocated=allocated, lines=lines)
+            found = lines.get(ref, {})
+            places = {found[place]: place for place in sorted(found)} if found else {}
+            batch = model.Batch.restore(ref, sku, created, eta, purchased=purchased, allocated=allocated, lines=places)
             of_sku[sku].append(batch)
-            self._batches[ref] = product_changes.LoadedBatch(purchased, allocated, line_count, lines)
+            self._batches[ref] = product_changes.LoadedBatch(purchased, allocated, line_count, places)
             if ref in refs:  # others are asked for by sku alone
                 self._skus_of_refs.setdefault(ref, set()).add(sku)
         for sku, batches in of_sku.items():
             self._products[sku] = model.Product(sku, batches, self._versions[sku])
+
+
+def _lines_of(wanted: Iterable[commands.Command]) -> tuple[str, Sequence[object]]:
+    """Return the statement that finds the lines which these commands concern, and its values."""
+    named = [(one.orderid, one.sku, one.qty) for one in wanted if isinstance(one, commands.Allocate)]
+    shrunk: dict[str, int] = {}
+    for command in wanted:
+        if isinstance(command, commands.ChangeBatchQuantity):
+            shrunk[command.ref] = min(command.qty, shrunk.get(command.ref, command.qty))
+    if not shrunk:
+        return _LINES_NAMED, _columns(named, 3)
+    return f"{_LINES_NAMED} UNION {_LINES_TO_GO}", (*_columns(named, 3), *_columns(shrunk.items(), 2))
+
+
+def _columns(rows: Collection[Any], count: int) -> tuple[object, ...]:
+    return arrays.columns(rows) if rows else ("{}",) * count
+
+
+def _take_lines(rows: reads.Rows, *, into: dict[str, dict[int, model.OrderLine]]) -> None:
+    for batchref, place, orderid, sku, qty in rows:
+        into.setdefault(batchref, {})[place] = model.OrderLine(orderid, sku, qty)

@@ -7,22 +7,21 @@ as they were before.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg2
 import psycopg2.extensions
 
-import allocation
 from allocation.adapters.postgres import (
     engine,
-    headers,
     inbox,
     locks,
     notifications,
+    outgoing,
     parked,
     positions,
     prepared,
+    reads,
     repository,
     writes,
 )
@@ -41,24 +40,21 @@ if TYPE_CHECKING:
 
 # All goes by index, whatever the planner takes a table to be: on one that grows, it would change its mind at 100,000
 # rows and read the whole of it for each micro-batch.
-# The relay and the API hear of it when it is committed, and not otherwise.
-_BEGIN = f"""
+_BEGIN = """
 BEGIN;
 SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
-SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_generic_plan;
-{notifications.NOTIFY};
-SELECT now()
+SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; SET LOCAL plan_cache_mode = force_generic_plan
 """
-_JOURNAL = "INSERT INTO journal (number, version, entries) VALUES (nextval('journal_number'), %s, %s) RETURNING number"
-_OUTBOX_COLUMNS = ("shard", "topic", "partition", "key", "value", "headers", "sku")
+# The relay and the API hear of it when it is committed, and not otherwise.
+_COMMIT = f"{notifications.NOTIFY}; COMMIT"
+_NOW = "SELECT now()"
 _FEW = 100  # messages for which making plans costs more than it can save
-_SHARD = 0  # all rows belong to one shard until a relay is measured to be too slow for that
+_NAMING_BATCHES = (commands.CreateBatch, commands.ChangeBatchQuantity)
 
 
 class PostgresUnitOfWork:
     """See `unit_of_work.MessageUnitOfWork`; a new one for each transaction."""
 
-    now: datetime
     products: repository.PostgresProducts
 
     def __init__(self, database: sqlalchemy.Engine, *, journal_topic: str) -> None:
@@ -69,6 +65,20 @@ class PostgresUnitOfWork:
         self._moves: list[positions.Move] = []
         self._journal: list[list[object]] | None = None
         self._oldest_ms: int | None = None
+        self._now: datetime | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The transaction's time by the database's clock, or the one that was set."""
+        if self._now is None:
+            with engine.translated_errors():
+                self._cursor.execute(_NOW)
+                (self._now,) = self._cursor.fetchone()
+        return self._now
+
+    @now.setter
+    def now(self, now: datetime) -> None:
+        self._now = now
 
     def __enter__(self) -> Self:
         with engine.translated_errors():
@@ -120,17 +130,22 @@ class PostgresUnitOfWork:
             skus.update(name.removeprefix("sku:") for name in oldest_of if name.startswith("sku:"))
             refs.update(name.removeprefix("ref:") for name in oldest_of if name.startswith("ref:"))
             queues = self._lock(refs, skus)
-            # What becomes of these may be written, too.
+            # What becomes of those that wait may be written, too.
             if oldest_of:
-                waiting = tuple(self._parked.load_oldest_of_each(oldest_of, ids, at_most=at_most))
+                waiting = self._parked.load_oldest_of_each(oldest_of, ids, at_most=at_most)
             elif heads_suffice:
                 released = self._released_by(named)
-                heads = self._parked.load_heads(queues - released)
-                waiting = (*self._parked.load_oldest_of_all(released), *heads)
+                waiting = self._parked.load_oldest_of_all(released)
+                heads = self._read(skus, [*claimed, *waiting], heads_of=queues - released)
+                if not heads:
+                    return
+                waiting = [*waiting, *heads]
             else:
-                waiting = tuple(self._parked.load(queues))
-            self._inbox.load([message.id for message in (*claimed, *waiting)])
-            self._load(skus, named, [message.command for message in waiting])
+                waiting = self._parked.load(queues)
+            named_there = {one.command.ref for one in waiting if isinstance(one.command, _NAMING_BATCHES)}
+            if named_there:  # a parked command may name another sku's batch; it is loaded only to be refused
+                skus |= self.products.skus_of(named_there)
+            self._read(skus, [*claimed, *waiting])
 
     def inbox_entry(self, id: messages.MessageId) -> unit_of_work.InboxEntry | None:  # noqa: A002 - CloudEvents' word
         """Return what became of a claimed message's identity."""
@@ -219,44 +234,47 @@ class PostgresUnitOfWork:
     def commit(self) -> None:
         """Write all differences and commit; the relay and the API are told."""
         with engine.translated_errors():
-            self._write()
+            changes = self._changes()
+            changes.send_many()
             kill_points.reached("worker.before_commit")
-            self._cursor.execute("COMMIT")
+            changes.finish(_COMMIT)
 
     def _begin(self) -> None:
         self._driver.autocommit = True  # else it begins by itself, with a statement of its own
         has = self._connection.info.setdefault("prepared", prepared.Prepared())
         self._cursor = prepared.Cursor(self._driver.cursor(), has)
-        self._cursor.execute(has.planning_anew() + _BEGIN)
-        (self.now,) = self._cursor.fetchone()
+        self._cursor.precede(has.planning_anew() + _BEGIN)
         self.products = repository.PostgresProducts(self._cursor)
-        self._inbox = inbox.Inbox(self._cursor)
+        self._inbox = inbox.Inbox()
         self._parked = parked.Parked(self._cursor)
 
-    def _write(self) -> None:
+    def _read(
+        self, skus: Collection[str], claimed: Sequence[messages.Message], *, heads_of: Collection[str] = ()
+    ) -> Sequence[messages.Message]:
+        """Read what is known of these messages, and the oldest of what is parked in these queues; return the latter."""
+        asked = reads.Reads(self._cursor)
+        asked.add(_NOW, (), columns=1, take=self._take_now)
+        self._inbox.read(asked, [message.id for message in claimed])
+        commands_ = [one.command for one in claimed if not isinstance(one.command, messages.Unreadable)]
+        self.products.read(asked, skus, commands_)
+        heads = self._parked.read_heads(asked, heads_of)
+        asked.send()
+        return heads
+
+    def _take_now(self, rows: reads.Rows) -> None:
+        ((self._now,),) = rows
+
+    def _changes(self) -> writes.Writes:
         changes = writes.Writes(self._cursor)
         positions.move(changes, self._moves)
         self.products.flush(changes)
         self._parked.flush()
         self._inbox.flush(changes)
-        if self._journal is None:
-            changes.send()
-        else:
-            number = changes.send(_JOURNAL, (allocation.__version__, json.dumps(self._journal)))
-            self._outbox.insert(0, self._journal_message(number, self._journal))
-        if self._outbox:
-            changes.insert("outbox", _OUTBOX_COLUMNS, _outbox_columns(self._outbox))
-            changes.send()
-
-    def _journal_message(self, number: int, entries: list[list[object]]) -> messages.OutboxMessage:
-        row = {
-            "number": number,
-            "handled_at": self.now.isoformat(),
-            "version": allocation.__version__,
-            "entries": entries,
-        }
-        headers = () if self._oldest_ms is None else ((messages.COMMANDS_SINCE, b"%d" % self._oldest_ms),)
-        return messages.OutboxMessage(self._journal_topic, str(number).encode(), json.dumps(row).encode(), headers)
+        row = None
+        if self._journal is not None:
+            row = outgoing.JournalRow(self._journal_topic, self.now, self._journal, self._oldest_ms)
+        outgoing.insert(changes, self._outbox, journal=row)
+        return changes
 
     def _released_by(self, named: Iterable[commands.Command]) -> set[str]:
         created = [command for command in named if isinstance(command, commands.CreateBatch)]
@@ -278,15 +296,3 @@ class PostgresUnitOfWork:
         locks.lock(self._cursor, of_skus)
         skus.update(name.removeprefix("sku:") for name in of_skus)
         return names | of_skus
-
-    def _load(self, skus: set[str], named: list[commands.Command], waiting: list[Any]) -> None:
-        refs = [command.ref for command in waiting if not isinstance(command, commands.Allocate)]
-        if refs:  # a parked command may name another sku's batch; it is loaded only to be refused
-            skus = skus | self.products.skus_of(refs)
-        self.products.load(skus, [*named, *waiting])
-
-
-def _outbox_columns(outbox: Sequence[messages.OutboxMessage]) -> Sequence[Sequence[object]]:
-    """Return the values of `_OUTBOX_COLUMNS`."""
-    topics, keys, values, many_headers, skus, partitions = zip(*outbox, strict=True)
-    return [[_SHARD] * len(outbox), topics, partitions, keys, values, headers.dump_all(many_headers), skus]

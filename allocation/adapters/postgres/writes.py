@@ -1,9 +1,9 @@
 """What a unit of work changes, sent to the server as one statement.
 
 Each statement takes a tenth of a millisecond on its way there and back, whatever it does: for a single command that
-was more than all that the server does. So changes are collected, and become parts of one (`WITH`) that also returns
-how many rows each has changed. All parts see the rows as they were before, in no order: no two may touch the same row.
-Many rows go by COPY, which costs less for each.
+was more than all that the server does. So changes are collected, and become parts of one (`WITH`) that also looks how
+many rows each has changed, and so can be followed by the commit in the same trip. All parts see the rows as they were
+before, in no order: no two may touch the same row. Many rows go by COPY, which costs less for each.
 
 Source: PostgreSQL manual, "Data-Modifying Statements in WITH".
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import psycopg2.errors
 from sqlalchemy.dialects import postgresql
 
 from allocation.adapters.postgres import arrays, copying, tables
@@ -21,21 +22,32 @@ from allocation.service_layer import ports
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from allocation.adapters.postgres import prepared
+
 _DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
 _MANY = 20  # rows from which on COPY costs less
+_CHECK = "CASE WHEN {count} = %s THEN 0 ELSE (%s::text || ': ' || {count} || ' rows')::int END"
 
 
 class _Part(NamedTuple):
+    name: str
     statement: str
     values: Sequence[object]
     rows: int | None
     otherwise: str
 
 
+class Selected(NamedTuple):
+    """A statement that finds rows to be inserted, and its values."""
+
+    statement: str
+    values: Sequence[object]
+
+
 class Writes:
     """The changes of one unit of work."""
 
-    def __init__(self, cursor: Any) -> None:
+    def __init__(self, cursor: prepared.Cursor) -> None:
         self._cursor = cursor
         self._parts: list[_Part] = []
         self._copies: list[tuple[str, Sequence[str], Sequence[Sequence[object]]]] = []
@@ -46,48 +58,78 @@ class Writes:
 
     def change(self, statement: str, values: Sequence[object], *, rows: int | None = None, otherwise: str = "") -> None:
         """Add a statement without RETURNING; if `rows` are named it must change so many, `otherwise` says why not."""
-        self._parts.append(_Part(statement, values, rows, otherwise))
+        self._parts.append(_Part(self._next_name(), f"{statement} RETURNING 1", values, rows, otherwise))
 
-    def insert(self, table: str, columns: Sequence[str], values: Sequence[Sequence[object]]) -> None:
-        """Add rows, given as the values of each column."""
-        if len(values[0]) >= _MANY:
+    def name(self, name: str, statement: str, values: Sequence[object]) -> None:
+        """Add a statement, and let others look under this name into what it returns."""
+        self._parts.append(_Part(name, statement, values, None, ""))
+
+    def insert(
+        self, table: str, columns: Sequence[str], values: Sequence[Sequence[object]], *, first: Selected | None = None
+    ) -> None:
+        """Add rows in their order, given as the values of each column; before them, those that are selected."""
+        are_many = bool(values) and len(values[0]) >= _MANY
+        if are_many:
             self._copies.append((table, columns, values))
-            return
-        self.change(_insert(table, tuple(columns)), [arrays.of_values(column) for column in values])
+        given = [] if are_many else [arrays.of_values(column) for column in values]
+        if first is not None:
+            statement = _insert(table, tuple(columns), first=first.statement, has_more=bool(given))
+            self.change(statement, [*first.values, *given])
+        elif given:
+            self.change(_insert(table, tuple(columns)), given)
 
-    def send(self, last: str | None = None, values: Sequence[object] = ()) -> Any:
-        """Send all; a last statement may be added that returns a value by its RETURNING.
-
-        Raises `Retryable` when a part has not changed the rows that it must.
-        """
-        parts, self._parts = self._parts, []
+    def send_many(self) -> None:
+        """Send what is too much for one statement, and before it all else; raises `Retryable` as `finish` does."""
+        if self._copies:
+            self._send()
         copies, self._copies = self._copies, []
-        value = self._send_at_once(parts, last, values) if parts or last is not None else None
         for copy in copies:
             copying.copy_columns(self._cursor, *copy)
-        return value
 
-    def _send_at_once(self, parts: Sequence[_Part], last: str | None, values: Sequence[object]) -> Any:
-        self._cursor.execute(_joined(parts, last), [*(value for part in parts for value in part.values), *values])
-        found = list(self._cursor.fetchone())
-        value = None if last is None else found.pop(0)
-        for part, count in zip(parts, found, strict=True):
-            if part.rows not in {None, count}:
-                raise ports.Retryable(part.otherwise)
-        return value
+    def finish(self, then: str) -> None:
+        """Send what is left, and what is to be done then, but only if each part has changed the rows that it must.
+
+        Raises `Retryable` when one has not.
+        """
+        if self._parts:
+            self._send(then)
+        else:
+            self._cursor.execute(then)
+
+    def _next_name(self) -> str:
+        return f"part_{len(self._parts)}"
+
+    def _send(self, then: str = "") -> None:
+        parts, self._parts = self._parts, []
+        if not parts:
+            return
+        values = [value for part in parts for value in part.values]
+        values += [value for part in parts if part.rows is not None for value in (part.rows, part.otherwise)]
+        try:
+            self._cursor.execute(_joined(parts), values, then=then)
+        except psycopg2.errors.InvalidTextRepresentation as error:
+            reasons = [part.otherwise for part in parts if part.otherwise and part.otherwise in str(error)]
+            if not reasons:
+                raise
+            raise ports.Retryable(reasons[0]) from error
 
 
 @functools.cache
-def _insert(table: str, columns: tuple[str, ...]) -> str:
+def _insert(table: str, columns: tuple[str, ...], *, first: str = "", has_more: bool = True) -> str:
     """Return a statement that takes an array for each column, so that it is the same for any number of rows."""
     types = [tables.metadata.tables[table].c[column].type.compile(_DIALECT) for column in columns]
     kinds = [kind.partition(" COLLATE ")[0] for kind in types]
     names = ", ".join(f'"{column}"' for column in columns)
-    return f"INSERT INTO {table} ({names}) SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in kinds)})"  # noqa: S608 - constants
+    given = f"SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in kinds)})"  # noqa: S608 - constants
+    sources = " UNION ALL ".join(filter(None, (first, given if has_more else "")))
+    return f"INSERT INTO {table} ({names}) {sources}"
 
 
-def _joined(parts: Sequence[_Part], last: str | None) -> str:
-    named = ", ".join(f"part_{number} AS ({part.statement} RETURNING 1)" for number, part in enumerate(parts))
-    counts = [f"(SELECT count(*) FROM part_{number})" for number in range(len(parts))]  # noqa: S608 - constants
-    returned = f"SELECT {', '.join(counts)}" if last is None else ", ".join([last, *counts])
-    return f"WITH {named} {returned}" if parts else returned
+def _joined(parts: Sequence[_Part]) -> str:
+    """Return all as one statement, which fails with a part's reason when that has changed other rows than it must.
+
+    A reason that is taken for a number is the one way of SQL to fail with a text of one's own.
+    """
+    named = ", ".join(f"{part.name} AS ({part.statement})" for part in parts)
+    checks = [_CHECK.format(count=f"(SELECT count(*) FROM {part.name})") for part in parts if part.rows is not None]  # noqa: S608 - constants
+    return f"WITH {named} SELECT {', '.join(checks) or '1'}"
