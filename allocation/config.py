@@ -59,7 +59,7 @@ class Settings(pydantic_settings.BaseSettings):
     )
     partitions: int = pydantic.Field(6, ge=1, le=1000, description="partitions of a topic that `init` creates")
     replication_factor: int = pydantic.Field(1, ge=1, le=10, description="replicas of a topic that `init` creates")
-    batch_size: int = pydantic.Field(2000, ge=1, le=100_000, description="commands in one transaction, at most")
+    batch_size: int = pydantic.Field(4000, ge=1, le=100_000, description="commands in one transaction, at most")
     grace_s: float = pydantic.Field(
         60.0, ge=0, description="how long a command waits for its batch before it is refused"
     )

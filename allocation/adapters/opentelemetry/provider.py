@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# A micro-batch makes 2,000 spans at once, a pass of the relay 10,000; some 30 MB when it is full.
+# A micro-batch makes 4,000 spans at once, a pass of the relay 10,000; some 30 MB when it is full.
 QUEUE_SPANS = 10_000
 FAREWELL_S = 2.0  # for what is in hand at the end: below the 30 s grace that Kubernetes gives, with the work's own
 _ABORT_S = 0.5  # for an attempt that was told to give up

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from allocation.service_layer import envelopes
 
-RECORDS = 2000  # in one transaction: as many as a worker's by default, whatever the size of those that are done again
+RECORDS = 4000  # in one transaction: as many as a worker's by default, whatever the size of those that are done again
 _LEAST_GRACE_S = 1.0  # with a grace of 0 nothing would wait, though the journal may say that something did
 
 
