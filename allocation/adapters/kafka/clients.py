@@ -61,8 +61,8 @@ _MEMBER_SETTINGS: Settings = {
     "enable.partition.eof": True,
     # A fetch that began before partitions were added holds them up for this long (default: 500 ms).
     "fetch.wait.max.ms": 50,
-    # What the client reads ahead of each partition in a backlog: a quarter of a micro-batch; and of large records, of all
-    # together. Its defaults, 100,000 and 64 MiB without the headers, took 80 MB of memory.
+    # What the client reads ahead of each partition in a backlog: a quarter of a micro-batch; and of large records, of
+    # all together. Its defaults, 100,000 and 64 MiB without the headers, took 80 MB of memory.
     "queued.min.messages": 1000,
     "queued.max.messages.kbytes": 8 * 1024,
 }
