@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from allocation.adapters.postgres import reads, repository, writes
+from allocation.adapters.postgres import prepared, reads, repository, writes
 from allocation.domain import commands, model
-from allocation.service_layer import messagebus
+from allocation.service_layer import envelopes, messagebus, messages
 from tests import builders, installations
+from tests.fakes import serde
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,6 +137,32 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_commands(
     handle(installation, commands.CreateBatch("b1", "LAMP", 1000), commands.CreateBatch("b2", "LAMP", 1000))
     counts = [_statements(installation, count) for count in (30, 300)]  # a few go with the other changes
     assert counts[0] == counts[1]
+
+
+def test_a_command_alone_takes_four_trips(
+    installation: installations.PostgresInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle(installation, commands.CreateBatch("b1", "LAMP", 1000))
+    processor = installations.a_processor(installation.begin)
+    records = [_a_record(commands.Allocate(f"o{offset}", "LAMP", 1), offset) for offset in range(3)]
+    for record in records[:2]:
+        processor.process([record])  # a first one has no position yet, and the second one's statement is prepared
+    trips: list[str] = []
+    original = prepared.Cursor._send  # noqa: SLF001 - which every trip goes through
+
+    def send(self: prepared.Cursor, text: str, values: prepared.Values) -> None:
+        trips.append(text)
+        original(self, text, values)
+
+    monkeypatch.setattr(prepared.Cursor, "_send", send)
+    processor.process(records[2:])
+    assert len(trips) == 4
+    assert trips[-1].endswith("COMMIT")
+
+
+def _a_record(command: commands.Allocate, offset: int) -> messages.Record:
+    value = serde.FakeSerde().serialize("Allocate", envelopes.command_fields(command))
+    return builders.a_record(value, topic=installations.NAMES.allocate, offset=offset)
 
 
 def _statements(installation: installations.PostgresInstallation, count: int) -> int:

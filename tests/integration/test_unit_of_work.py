@@ -6,11 +6,21 @@ import datetime
 import json
 from typing import TYPE_CHECKING, Any
 
+import psycopg2.errors
 import pytest
 import sqlalchemy
 
 import allocation
-from allocation.adapters.postgres import engine, notifications, prepared, restoring, schema, tables, waiting_room
+from allocation.adapters.postgres import (
+    engine,
+    notifications,
+    prepared,
+    restoring,
+    schema,
+    tables,
+    waiting_room,
+    writes,
+)
 from allocation.adapters.postgres import unit_of_work as postgres
 from allocation.service_layer import messages, ports, unit_of_work
 from allocation.service_layer.operations.replay import journal_order
@@ -212,6 +222,22 @@ def prepared_statements(uow: unit_of_work.MessageUnitOfWork) -> list[str]:
     return [statement for (statement,) in cursor]
 
 
+def test_what_the_server_takes_for_no_number_is_a_conflict_only_if_it_is_our_reason(
+    installation: installations.PostgresInstallation,
+) -> None:
+    with installation.begin() as uow:
+        changes = writes.Writes(cursor_of(uow))
+        changes.change("DELETE FROM locks", (), rows=7, otherwise="seven are to be deleted")
+        with pytest.raises(ports.Retryable, match="seven are to be deleted"):
+            changes.finish("COMMIT")
+    with installation.begin() as uow:
+        changes = writes.Writes(cursor_of(uow))
+        changes.change("DELETE FROM locks WHERE 1 = (name || %s)::int", ("no number",), rows=0, otherwise="none")
+        claim(uow)
+        with pytest.raises(psycopg2.errors.InvalidTextRepresentation, match="no number"):
+            changes.finish("COMMIT")
+
+
 def test_an_error_that_nobody_thought_of_is_left_as_it_is(installation: installations.PostgresInstallation) -> None:
     with installation.begin() as uow:
         uow.send(messages.OutboxMessage("topic", b"", b"", (), sku="NUL \0"))
@@ -220,11 +246,13 @@ def test_an_error_that_nobody_thought_of_is_left_as_it_is(installation: installa
     assert not isinstance(caught.value, ports.Retryable)
 
 
+@pytest.mark.parametrize("count", [1, 100])  # many go by COPY
 def test_the_journals_row_is_in_the_outbox_before_what_it_covers(
-    database: sqlalchemy.Engine, installation: installations.PostgresInstallation
+    database: sqlalchemy.Engine, installation: installations.PostgresInstallation, count: int
 ) -> None:
     with installation.begin() as uow:
-        uow.send(messages.OutboxMessage("line_allocated", b"LAMP", b"", ()))
+        for _ in range(count):
+            uow.send(messages.OutboxMessage("line_allocated", b"LAMP", b"", ()))
         uow.journal(ENTRIES, oldest_ms=17)
         uow.commit()
         now = uow.now
@@ -233,7 +261,7 @@ def test_the_journals_row_is_in_the_outbox_before_what_it_covers(
         sent = connection.execute(sqlalchemy.text("SELECT topic, key, value, headers FROM outbox ORDER BY id")).all()
     assert [tuple(entry) for entry in stored.entries] == ENTRIES
     assert (stored.version, stored.handled_at) == (allocation.__version__, now)
-    assert [row.topic for row in sent] == [installations.NAMES.journal, "line_allocated"]
+    assert [row.topic for row in sent] == [installations.NAMES.journal, *["line_allocated"] * count]
     assert bytes(sent[0].key) == str(stored.number).encode()
     assert sent[0].headers == '[["allocation_commands_since", "17"]]'
     assert json.loads(bytes(sent[0].value)) == {
