@@ -7,6 +7,7 @@ becomes a row each in order_lines, inbox and outbox, and the outbox goes out in 
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import select
 import sys
@@ -131,10 +132,15 @@ def handle(settings: config.Settings, stop: threading.Event) -> None:
 def relay(settings: config.Settings, stop: threading.Event) -> None:
     """Send the outbox in transactions, and delete what was sent."""
     client = bootstrap.kafka_clients(settings)
-    producer = confluent_kafka.Producer(
-        client.producer(**{"transactional.id": f"{settings.topic_prefix}limit", "retry.backoff.ms": 1})
-    )
-    producer.init_transactions()
+    producers = [
+        confluent_kafka.Producer(
+            client.producer(**{"transactional.id": f"{settings.topic_prefix}limit-{number}", "retry.backoff.ms": 1})
+        )
+        for number in range(2)  # in turn: with one, Kafka may not have completed the last transaction yet
+    ]
+    for producer in producers:
+        producer.init_transactions()
+    turns = itertools.cycle(producers)
     with bootstrap.database(settings) as engine, dedicated.connection(engine) as connection:
         cursor = connection.cursor()
         cursor.execute("LISTEN allocation; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off")
@@ -147,7 +153,7 @@ def relay(settings: config.Settings, stop: threading.Event) -> None:
             )
             rows = cursor.fetchall()
             if rows:
-                _send(producer, rows)
+                _send(next(turns), rows)
                 cursor.execute("DELETE FROM outbox WHERE id BETWEEN %s AND %s", (rows[0][0], rows[-1][0]))
             elif not connection.notifies:
                 select.select([connection], (), (), _POLL_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,6 +56,11 @@ class KafkaSubject:
         self.checkpoint_topic = kafka_logs.a_topic(endpoints)
         self._transactional_id = kafka_logs.a_name()
 
+    def a_log(self) -> relay_transaction.RelayTransactions:
+        return relay_transaction.RelayTransactions(
+            self.config, topic=self.checkpoint_topic, shard=0, transactional_id=self._transactional_id
+        )
+
     def open_log(self) -> AbstractContextManager[ports.TransactionLog]:
         return relay_transaction.open_log(
             self.config, topic=self.checkpoint_topic, shard=0, transactional_id=self._transactional_id
@@ -107,12 +113,36 @@ def test_rows_and_checkpoint_are_committed_together(subject: Subject) -> None:
         assert log.last_checkpoint() == a_checkpoint(2)
 
 
-def test_whoever_opens_the_log_last_is_the_only_one_who_can_send(subject: Subject) -> None:
-    with subject.open_log() as former, subject.open_log() as latter:
-        with pytest.raises(ports.Superseded):
-            former.send([subject.a_row(1, value=b"of the former")], a_checkpoint(1))
-        latter.send([subject.a_row(1, value=b"of the latter")], a_checkpoint(1))
+@pytest.mark.parametrize("sent_before", [0, 1, 2])
+def test_whoever_opens_the_log_last_is_the_only_one_who_can_send(subject: Subject, sent_before: int) -> None:
+    with subject.open_log() as former:
+        for number in range(sent_before):
+            former.send([], a_checkpoint(number))
+        with subject.open_log() as latter:
+            with pytest.raises(ports.Superseded):
+                former.send([subject.a_row(1, value=b"of the former")], a_checkpoint(3))
+            latter.send([subject.a_row(1, value=b"of the latter")], a_checkpoint(3))
     assert subject.committed == [b"of the latter"]
+
+
+def test_of_two_that_fence_each_other_off_halfway_one_can_send_once(kafka: KafkaSubject) -> None:
+    """Which is the one that has fenced the first id last; the other can send nothing at all."""
+    early, late = kafka.a_log(), kafka.a_log()
+    with contextlib.closing(early), contextlib.closing(late):
+        fence(early, 0)
+        late.fence()
+        fence(early, 1)
+        with pytest.raises(ports.Superseded):
+            early.send([kafka.a_row(1, value=b"of the early")], a_checkpoint(1))
+        late.send([kafka.a_row(1, value=b"of the late")], a_checkpoint(1))
+        with pytest.raises(ports.Superseded):
+            late.send([kafka.a_row(2, value=b"of the late, once more")], a_checkpoint(2))
+    assert kafka.committed == [b"of the late"]
+
+
+def fence(log: relay_transaction.RelayTransactions, number: int) -> None:
+    with log._clients[number].translated() as producer:  # noqa: SLF001 - only the half of what `fence` does
+        producer.init_transactions(relay_transaction.INIT_TIMEOUT_S)
 
 
 def test_a_row_that_is_refused_takes_the_whole_pass_with_it(subject: Subject) -> None:

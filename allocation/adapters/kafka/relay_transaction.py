@@ -3,11 +3,17 @@
 The fence is the transactional id (KIP-98): since `open_log` has returned, no other relay of the shard
 can commit, and what it had left open is decided. A transaction whose commit is not confirmed is never
 repeated here: the outcome is unknown, and the checkpoint of the next `open_log` tells.
+
+There are two ids, which take turns. A commit is confirmed before Kafka has completed its transaction, and whoever
+begins another with the same id by then is told to wait, for which the client takes 20 ms. Both are fenced in the same
+order, and the first transaction of a log is always of the first one: of two relays that fence each other off halfway
+neither can use the second id alone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from typing import TYPE_CHECKING
 
@@ -49,22 +55,14 @@ class RelayTransactions:
         self._config = config
         self._topic = topic
         self._shard = shard
-        self._client = relay_client.RelayClient(
-            config,
-            action="relay in a transaction",
-            **{
-                "transactional.id": transactional_id,
-                "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1000),
-                "delivery.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1000),
-                # How long the client waits while Kafka still completes the last transaction (default: 100 ms).
-                "retry.backoff.ms": 1,
-            },
-        )
+        self._clients = [_client(config, id_) for id_ in (transactional_id, f"{transactional_id}-2")]
+        self._turns = itertools.cycle(self._clients)
 
     def fence(self) -> None:
         """Become the only producer of the shard."""
-        with self._client.translated() as producer:
-            producer.init_transactions(INIT_TIMEOUT_S)
+        for client in self._clients:
+            with client.translated() as producer:
+                producer.init_transactions(INIT_TIMEOUT_S)
 
     def last_checkpoint(self) -> checkpoints.Checkpoint | None:
         """Return the checkpoint of the last committed transaction, if there is any."""
@@ -72,7 +70,7 @@ class RelayTransactions:
 
     def send(self, rows: Sequence[ports.Row], checkpoint: checkpoints.Checkpoint) -> None:
         """Send the rows and the checkpoint in one transaction; returns once it is committed."""
-        with self._client.translated() as producer:
+        with next(self._turns).translated() as producer:
             producer.begin_transaction()
             relay_client.produce(producer, rows)
             kill_points.reached("relay.after_produce")
@@ -84,7 +82,22 @@ class RelayTransactions:
 
     def close(self) -> None:
         """Drop what was not sent; a transaction that is open is left to the next `fence`, or to its timeout."""
-        self._client.close()
+        for client in self._clients:
+            client.close()
+
+
+def _client(config: clients.ClientConfig, transactional_id: str) -> relay_client.RelayClient:
+    return relay_client.RelayClient(
+        config,
+        action="relay in a transaction",
+        **{
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1000),
+            "delivery.timeout.ms": int(TRANSACTION_TIMEOUT_S * 1000),
+            # How long the client waits before it asks again for a commit that is not complete (default: 100 ms).
+            "retry.backoff.ms": 1,
+        },
+    )
 
 
 def _commit(producer: confluent_kafka.Producer, deadline: float) -> None:
