@@ -174,11 +174,12 @@ def run(
 
 
 def _warm_up(on: Bench) -> None:
-    """Let the services do the work once, much of it and little: a Java program gets quicker by that."""
+    """Let the services do the work once, much of it and little: a Java program gets quicker by that, for a minute."""
     skus = commands.uniform(on.sizes.warm_up_commands, skus=on.sizes.skus)
     on.drained.append(drains.drain(on, drains.OURS, skus, seed=_two_batches(on))["rate"])
-    for contender in (drains.LIMIT, drains.OURS):
-        latencies.of_commands(on, contender, rate=_USUAL_RATE)
+    for rate in sorted(on.sizes.rates, reverse=True):
+        for contender in (drains.LIMIT, drains.OURS):
+            latencies.of_commands(on, contender, rate=rate)
 
 
 def _brief(figures: Figures) -> str:
