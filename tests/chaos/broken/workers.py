@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import confluent_kafka
 
 from allocation.adapters.kafka import consumer, placement, recognition
-from allocation.adapters.postgres import inbox, locks, positions, repository
+from allocation.adapters.postgres import arrays, inbox, locks, positions, reads, repository
 from allocation.service_layer import kill_points, processing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from allocation.adapters.kafka import topics
     from allocation.adapters.postgres import writes
@@ -112,31 +112,21 @@ def read_while_locking() -> None:
         pass
 
     locks.lock = lock  # type: ignore[assignment]
-    original = repository.PostgresProducts.__init__
+    original = repository.PostgresProducts.read
 
-    def init(self: repository.PostgresProducts, cursor: Any) -> None:
-        original(self, _ReadingWhileLocking(cursor))
+    def read(
+        self: repository.PostgresProducts, asked: reads.Reads, skus: Collection[str], claimed: Iterable[Any]
+    ) -> None:
+        original(self, asked, skus, claimed)
+        products = asked._parts.pop()
 
-    repository.PostgresProducts.__init__ = init  # type: ignore[method-assign]
+        def take(_: reads.Rows) -> None:
+            self._cursor.execute(_READ_WHILE_LOCKING, (arrays.texts(skus),))
+            products.take(self._cursor.fetchall())
 
+        asked.add("SELECT 1", (), columns=1, take=take)
 
-class _ReadingWhileLocking:
-    """A cursor that locks the products in the statement which reads them."""
-
-    def __init__(self, cursor: Any) -> None:
-        self._cursor = cursor
-
-    def execute(self, statement: str, parameters: Any = None) -> None:
-        if statement == repository._PRODUCTS:
-            self._cursor.execute(_READ_WHILE_LOCKING, parameters[:1])
-        else:
-            self._cursor.execute(statement, parameters)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._cursor)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._cursor, name)
+    repository.PostgresProducts.read = read  # type: ignore[method-assign]
 
 
 def trusts_the_topic() -> None:
