@@ -400,6 +400,16 @@ def test_what_is_parked_for_another_reason_keeps_its_place(subject: Subject) -> 
     ]
 
 
+def test_a_batch_of_another_sku_that_a_released_command_names_is_known(subject: Subject) -> None:
+    store(subject, model.Batch("b2", "SOFA", 10), sku="SOFA")
+    park(subject, *(a_parked(commands.ChangeBatchQuantity(ref, 7, "LAMP")) for ref in ("b1", "b2")))
+    with subject.begin() as uow:
+        uow.claim([builders.a_message(commands.CreateBatch("b1", "LAMP", 10))], heads_suffice=True)
+        owner = uow.products.get_by_batchref("b2")
+    assert owner is not None
+    assert owner.sku == "SOFA"
+
+
 def test_queues_are_told_by_the_batch_that_their_commands_name(subject: Subject) -> None:
     change = a_parked(commands.ChangeBatchQuantity("b1", 1, "LAMP"))
     park(subject, change, a_parked(commands.Allocate("b1", "LAMP", 1)))

@@ -1,19 +1,18 @@
 """The Kafka side of one shard of the relay: messages and their checkpoint, together or not at all.
 
-The fence is the transactional id (KIP-98): since `open_log` has returned, no other relay of the shard
+The fence is the transactional id (KIP-98): since `open_log` has returned, no relay of the shard that was there before
 can commit, and what it had left open is decided. A transaction whose commit is not confirmed is never
 repeated here: the outcome is unknown, and the checkpoint of the next `open_log` tells.
 
 There are two ids, which take turns. A commit is confirmed before Kafka has completed its transaction, and whoever
 begins another with the same id by then is told to wait, for which the client takes 20 ms. Both are fenced in the same
 order, and the first transaction of a log is always of the first one: of two relays that fence each other off halfway
-neither can use the second id alone.
+neither can use the second id alone: the one that holds the first can send once, the other nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ class RelayTransactions:
         self._topic = topic
         self._shard = shard
         self._clients = [_client(config, id_) for id_ in (transactional_id, f"{transactional_id}-2")]
-        self._turns = itertools.cycle(self._clients)
+        self._transactions = 0
 
     def fence(self) -> None:
         """Become the only producer of the shard."""
@@ -70,7 +69,7 @@ class RelayTransactions:
 
     def send(self, rows: Sequence[ports.Row], checkpoint: checkpoints.Checkpoint) -> None:
         """Send the rows and the checkpoint in one transaction; returns once it is committed."""
-        with next(self._turns).translated() as producer:
+        with self._clients[self._transactions % len(self._clients)].translated() as producer:
             producer.begin_transaction()
             relay_client.produce(producer, rows)
             kill_points.reached("relay.after_produce")
@@ -79,6 +78,7 @@ class RelayTransactions:
             producer.flush(COMMIT_TIMEOUT_S)
             kill_points.reached("relay.before_commit")
             _commit(producer, deadline)
+        self._transactions += 1
 
     def close(self) -> None:
         """Drop what was not sent; a transaction that is open is left to the next `fence`, or to its timeout."""

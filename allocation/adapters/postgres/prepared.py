@@ -30,6 +30,8 @@ _PLANS_LAST_S = 5.0
 # Nobody else's: a session that comes from a pooler may have what another process has prepared.
 _PREFIX = f"s{secrets.token_hex(6)}"
 _serial = itertools.count()
+# The session is another one, or was emptied; or a column has another type than it had.
+_NOT_AS_PREPARED = (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.FeatureNotSupported)
 
 
 @dataclass(slots=True)
@@ -87,13 +89,14 @@ class Cursor:
         self._cursor.copy_expert(*copy)
 
     def _send(self, text: str, values: Values) -> None:
-        ahead, self._ahead = self._ahead, ""
         try:
-            self._cursor.execute(ahead + text, values)
-        except (psycopg2.errors.InvalidSqlStatementName, psycopg2.errors.FeatureNotSupported):
-            # The session is another one, or was emptied; or a column has another type than it had.
-            self._names.clear()
+            self._cursor.execute(self._ahead + text, values)
+        except psycopg2.Error as error:
+            self._ahead = ""  # any other error is the driver's own, before it has sent anything
+            if isinstance(error, _NOT_AS_PREPARED):
+                self._names.clear()
             raise
+        self._ahead = ""
 
     def _call(self, statement: str, values: Values) -> str:
         name = self._names.get(statement) if self.reuses_plans else None

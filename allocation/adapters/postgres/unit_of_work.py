@@ -131,21 +131,18 @@ class PostgresUnitOfWork:
             refs.update(name.removeprefix("ref:") for name in oldest_of if name.startswith("ref:"))
             queues = self._lock(refs, skus)
             # What becomes of those that wait may be written, too.
+            heads_of: Collection[str] = ()
             if oldest_of:
                 waiting = self._parked.load_oldest_of_each(oldest_of, ids, at_most=at_most)
             elif heads_suffice:
                 released = self._released_by(named)
                 waiting = self._parked.load_oldest_of_all(released)
-                heads = self._read(skus, [*claimed, *waiting], heads_of=queues - released)
-                if not heads:
-                    return
-                waiting = [*waiting, *heads]
+                heads_of = queues - released
             else:
                 waiting = self._parked.load(queues)
-            named_there = {one.command.ref for one in waiting if isinstance(one.command, _NAMING_BATCHES)}
-            if named_there:  # a parked command may name another sku's batch; it is loaded only to be refused
-                skus |= self.products.skus_of(named_there)
-            self._read(skus, [*claimed, *waiting])
+            heads = self._read(skus, claimed, waiting, heads_of=heads_of)
+            if heads:
+                self._read(skus, claimed, [*waiting, *heads])
 
     def inbox_entry(self, id: messages.MessageId) -> unit_of_work.InboxEntry | None:  # noqa: A002 - CloudEvents' word
         """Return what became of a claimed message's identity."""
@@ -249,13 +246,22 @@ class PostgresUnitOfWork:
         self._parked = parked.Parked(self._cursor)
 
     def _read(
-        self, skus: Collection[str], claimed: Sequence[messages.Message], *, heads_of: Collection[str] = ()
+        self,
+        skus: set[str],
+        claimed: Sequence[messages.Message],
+        waiting: Sequence[messages.Message],
+        *,
+        heads_of: Collection[str] = (),
     ) -> Sequence[messages.Message]:
         """Read what is known of these messages, and the oldest of what is parked in these queues; return the latter."""
+        named_there = {one.command.ref for one in waiting if isinstance(one.command, _NAMING_BATCHES)}
+        if named_there:  # a parked command may name another sku's batch; it is loaded only to be refused
+            skus = skus | self.products.skus_of(named_there)
+        every = [*claimed, *waiting]
         asked = reads.Reads(self._cursor)
         asked.add(_NOW, (), columns=1, take=self._take_now)
-        self._inbox.read(asked, [message.id for message in claimed])
-        commands_ = [one.command for one in claimed if not isinstance(one.command, messages.Unreadable)]
+        self._inbox.read(asked, [message.id for message in every])
+        commands_ = [one.command for one in every if not isinstance(one.command, messages.Unreadable)]
         self.products.read(asked, skus, commands_)
         heads = self._parked.read_heads(asked, heads_of)
         asked.send()
