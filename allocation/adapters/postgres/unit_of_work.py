@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from allocation.domain import events
     from allocation.service_layer import external_events
 
+    Messages = Sequence[messages.Message]
+
 # All goes by index, whatever the planner takes a table to be: on one that grows, it would change its mind at 100,000
 # rows and read the whole of it for each micro-batch.
 _BEGIN = """
@@ -246,13 +248,8 @@ class PostgresUnitOfWork:
         self._parked = parked.Parked(self._cursor)
 
     def _read(
-        self,
-        skus: set[str],
-        claimed: Sequence[messages.Message],
-        waiting: Sequence[messages.Message],
-        *,
-        heads_of: Collection[str] = (),
-    ) -> Sequence[messages.Message]:
+        self, skus: set[str], claimed: Messages, waiting: Messages, *, heads_of: Collection[str] = ()
+    ) -> Messages:
         """Read what is known of these messages, and the oldest of what is parked in these queues; return the latter."""
         named_there = {one.command.ref for one in waiting if isinstance(one.command, _NAMING_BATCHES)}
         if named_there:  # a parked command may name another sku's batch; it is loaded only to be refused
