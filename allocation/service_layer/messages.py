@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from allocation.domain import commands
 
 Headers = tuple[tuple[str, bytes | None], ...]
@@ -121,6 +123,11 @@ class Message:
             if name == TRACEPARENT:
                 return value
         return None
+
+
+def commands_of(given: Iterable[Message]) -> list[commands.Command]:
+    """Return the commands of those messages that hold one."""
+    return [message.command for message in given if not isinstance(message.command, Unreadable)]
 
 
 def sentence(error: str) -> str:

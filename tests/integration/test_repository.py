@@ -8,7 +8,7 @@ import pytest
 
 from allocation.adapters.postgres import prepared, reads, repository, writes
 from allocation.domain import commands, model
-from allocation.service_layer import envelopes, messagebus, messages
+from allocation.service_layer import envelopes, messagebus, messages, unit_of_work
 from tests import builders, installations
 from tests.fakes import serde
 
@@ -158,6 +158,32 @@ def test_a_command_alone_takes_four_trips(
     processor.process(records[2:])
     assert len(trips) == 4
     assert trips[-1].endswith("COMMIT")
+
+
+def test_behind_a_parked_command_only_what_that_concerns_is_read_again(
+    installation: installations.PostgresInstallation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [commands.Allocate("o1", sku, 1) for sku in ("LAMP", "VASE")]
+    handle(installation, commands.CreateBatch("b1", "LAMP", 9), commands.CreateBatch("v1", "VASE", 9), *lines)
+    with installation.begin() as uow:
+        uow.claim([parked := builders.a_message(commands.Allocate("o2", "LAMP", 1))])
+        uow.park(unit_of_work.ParkedCommand("sku:LAMP", "poisoned", parked, "failed", "error", None))
+        uow.commit()
+    asked: list[set[str]] = []
+    original = repository.PostgresProducts.read
+
+    def read(self: repository.PostgresProducts, given: reads.Reads, skus: set[str], claimed: Any) -> None:
+        asked.append(skus)
+        original(self, given, skus, claimed)
+
+    monkeypatch.setattr(repository.PostgresProducts, "read", read)
+    with installation.begin() as uow:
+        uow.claim([builders.a_message(line) for line in lines], heads_suffice=True)
+        lamp, vase = uow.products.get("LAMP"), uow.products.get("VASE")
+    assert asked == [{"LAMP", "VASE"}, {"LAMP"}]
+    assert lamp is not None
+    assert vase is not None
+    assert [len(product.batches[0].lines) for product in (lamp, vase)] == [1, 1]
 
 
 def _a_record(command: commands.Allocate, offset: int) -> messages.Record:

@@ -69,6 +69,12 @@ class PostgresProducts:
         self._cursor.execute(_SKUS_OF, (arrays.texts(batchrefs),))
         return {sku for (sku,) in self._cursor}
 
+    def skus_concerned(self, named: Collection[commands.Command]) -> set[str]:
+        """Return the skus that these commands name, and those of the batches that they name and that exist."""
+        skus = {command.sku for command in named if command.sku is not None}
+        refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
+        return skus | self.skus_of(refs) if refs else skus
+
     def read(self, asked: reads.Reads, skus: Collection[str], claimed: Iterable[commands.Command]) -> None:
         """Have these products read, as far as these commands concern them; what was read before is forgotten."""
         wanted = list(claimed)
@@ -162,6 +168,11 @@ class PostgresProducts:
                 self._skus_of_refs.setdefault(ref, set()).add(sku)
         for sku, batches in of_sku.items():
             self._products[sku] = model.Product(sku, batches, self._versions[sku])
+
+
+def concerning(skus: Collection[str], named: Iterable[commands.Command]) -> list[commands.Command]:
+    """Return those of these commands that are, or may be, about these skus: which sku a batch has is not known here."""
+    return [one for one in named if not isinstance(one, commands.Allocate) or one.sku in skus]
 
 
 def _lines_of(wanted: Iterable[commands.Command]) -> tuple[str, Sequence[object]]:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from allocation.service_layer import external_events
 
     Messages = Sequence[messages.Message]
+    Commands = Sequence[commands.Command]
+    Names = Collection[str]
 
 # All goes by index, whatever the planner takes a table to be: on one that grows, it would change its mind at 100,000
 # rows and read the whole of it for each micro-batch.
@@ -51,7 +53,6 @@ SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; SET LOCAL plan_cache_mode
 _COMMIT = f"{notifications.NOTIFY}; COMMIT"
 _NOW = "SELECT now()"
 _FEW = 100  # messages for which making plans costs more than it can save
-_NAMING_BATCHES = (commands.CreateBatch, commands.ChangeBatchQuantity)
 
 
 class PostgresUnitOfWork:
@@ -126,14 +127,14 @@ class PostgresUnitOfWork:
         """Lock all that these messages name, references first, then read it."""
         self._cursor.reuses_plans = len(claimed) <= _FEW and not oldest_of
         with engine.translated_errors():
-            named = [message.command for message in claimed if not isinstance(message.command, messages.Unreadable)]
+            named = messages.commands_of(claimed)
             skus = {command.sku for command in named if command.sku is not None}
             refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
             skus.update(name.removeprefix("sku:") for name in oldest_of if name.startswith("sku:"))
             refs.update(name.removeprefix("ref:") for name in oldest_of if name.startswith("ref:"))
             queues = self._lock(refs, skus)
             # What becomes of those that wait may be written, too.
-            heads_of: Collection[str] = ()
+            heads_of: Names = ()
             if oldest_of:
                 waiting = self._parked.load_oldest_of_each(oldest_of, ids, at_most=at_most)
             elif heads_suffice:
@@ -142,9 +143,13 @@ class PostgresUnitOfWork:
                 heads_of = queues - released
             else:
                 waiting = self._parked.load(queues)
-            heads = self._read(skus, claimed, waiting, heads_of=heads_of)
-            if heads:
-                self._read(skus, claimed, [*waiting, *heads])
+            # A parked command may name another sku's batch; it is loaded only to be refused.
+            skus |= self.products.skus_concerned(messages.commands_of(waiting))
+            every = [*claimed, *waiting]
+            heads = self._read(skus, every, heads_of=heads_of)
+            if heads:  # what they concern once more, with what was known of it
+                again = self.products.skus_concerned(messages.commands_of(heads))
+                self._read(again, heads, besides=repository.concerning(again, messages.commands_of(every)))
 
     def inbox_entry(self, id: messages.MessageId) -> unit_of_work.InboxEntry | None:  # noqa: A002 - CloudEvents' word
         """Return what became of a claimed message's identity."""
@@ -247,19 +252,12 @@ class PostgresUnitOfWork:
         self._inbox = inbox.Inbox()
         self._parked = parked.Parked(self._cursor)
 
-    def _read(
-        self, skus: set[str], claimed: Messages, waiting: Messages, *, heads_of: Collection[str] = ()
-    ) -> Messages:
+    def _read(self, skus: Names, given: Messages, *, besides: Commands = (), heads_of: Names = ()) -> Messages:
         """Read what is known of these messages, and the oldest of what is parked in these queues; return the latter."""
-        named_there = {one.command.ref for one in waiting if isinstance(one.command, _NAMING_BATCHES)}
-        if named_there:  # a parked command may name another sku's batch; it is loaded only to be refused
-            skus = skus | self.products.skus_of(named_there)
-        every = [*claimed, *waiting]
         asked = reads.Reads(self._cursor)
         asked.add(_NOW, (), columns=1, take=self._take_now)
-        self._inbox.read(asked, [message.id for message in every])
-        commands_ = [one.command for one in every if not isinstance(one.command, messages.Unreadable)]
-        self.products.read(asked, skus, commands_)
+        self._inbox.read(asked, [message.id for message in given])
+        self.products.read(asked, skus, [*besides, *messages.commands_of(given)])
         heads = self._parked.read_heads(asked, heads_of)
         asked.send()
         return heads
