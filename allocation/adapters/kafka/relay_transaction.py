@@ -6,8 +6,8 @@ repeated here: the outcome is unknown, and the checkpoint of the next `open_log`
 
 There are two ids, which take turns. A commit is confirmed before Kafka has completed its transaction, and whoever
 begins another with the same id by then is told to wait, for which the client takes 20 ms. Both are fenced in the same
-order, and the first transaction of a log is always of the first one: of two relays that fence each other off halfway
-neither can use the second id alone: the one that holds the first can send once, the other nothing.
+order, and the first transaction of a log is always of the first one. So of two relays that fence each other off
+halfway, the one that holds the first id can send once, the other nothing.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import operator
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ _REPARK = """
 UPDATE parked SET state = %s, reason = %s, error = %s, error_class = %s, stack = %s, expires_at = %s WHERE id = %s
 """
 _RELEASE_LATER = "INSERT INTO releases (queue) SELECT * FROM unnest(%s::text[]) ON CONFLICT DO NOTHING"
+_first = operator.itemgetter(0)  # a row's id, or a place in the order
 _RELEASE_ENDED = "DELETE FROM releases WHERE queue = ANY(%s::text[])"
 
 
@@ -99,7 +101,7 @@ class Parked:
                 _HEADS_OF_QUEUES,
                 (arrays.texts(queues),),
                 columns=len(parked_rows.COLUMNS) + 1,
-                take=lambda rows: heads.extend(self._take(map(parked_rows.load, sorted(rows, key=_id)))),
+                take=lambda rows: heads.extend(self._take(map(parked_rows.load, sorted(rows, key=_first)))),
             )
         return heads
 
@@ -146,7 +148,7 @@ class Parked:
             return ()
         found = [one for queue in queues for one in self._queues.get(queue, {}).items()]
         if len(queues) > 1:
-            found.sort(key=_place)
+            found.sort(key=_first)
         return [parked for _, parked in found]
 
     def is_occupied(self, queue: str) -> bool:
@@ -255,14 +257,6 @@ class Parked:
         batchref = parked_rows.batchref(parked.message)
         if batchref is not None:
             self._naming[batchref][parked.queue] += count
-
-
-def _id(row: tuple[Any, ...]) -> int:
-    return int(row[0])
-
-
-def _place(one: tuple[int, unit_of_work.ParkedCommand]) -> int:
-    return one[0]
 
 
 def _coordinates(parked: unit_of_work.ParkedCommand) -> tuple[messages.LogPartition, int]:

@@ -58,7 +58,8 @@ class Writes:
 
     def change(self, statement: str, values: Sequence[object], *, rows: int | None = None, otherwise: str = "") -> None:
         """Add a statement without RETURNING; if `rows` are named it must change so many, `otherwise` says why not."""
-        self._parts.append(_Part(self._next_name(), f"{statement} RETURNING 1", values, rows, otherwise))
+        name = f"part_{len(self._parts)}"
+        self._parts.append(_Part(name, f"{statement} RETURNING 1", values, rows, otherwise))
 
     def name(self, name: str, statement: str, values: Sequence[object]) -> None:
         """Add a statement, and let others look under this name into what it returns."""
@@ -80,7 +81,7 @@ class Writes:
 
     def send_many(self) -> None:
         """Send what is too much for one statement, and before it all else; raises `Retryable` as `finish` does."""
-        if self._copies:
+        if self._copies and self._parts:
             self._send()
         copies, self._copies = self._copies, []
         for copy in copies:
@@ -92,17 +93,12 @@ class Writes:
         Raises `Retryable` when one has not.
         """
         if self._parts:
-            self._send(then)
+            self._send(then=then)
         else:
             self._cursor.execute(then)
 
-    def _next_name(self) -> str:
-        return f"part_{len(self._parts)}"
-
-    def _send(self, then: str = "") -> None:
+    def _send(self, *, then: str = "") -> None:
         parts, self._parts = self._parts, []
-        if not parts:
-            return
         values = [value for part in parts for value in part.values]
         values += [value for part in parts if part.rows is not None for value in (part.rows, part.otherwise)]
         try:

@@ -117,7 +117,7 @@ class Log(Protocol):
 class TransactionLog(Log, Protocol):
     """A log that sends rows and checkpoint in one transaction: all of it or nothing.
 
-    Since it exists, every other relay of the shard that uses transactions is fenced off.
+    Since it exists, every relay of the shard that was there before and uses transactions is fenced off.
     """
 
 
