@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from allocation import bootstrap
-from tests import murmur2, outbox_load
+from tests import murmur2, outbox_load, waiting
 from tests.chaos import operator, processes, test_logs
 from tests.chaos.oracle import avro
 from tests.chaos.test_groups import dynamic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from allocation import devstack
@@ -127,12 +128,20 @@ def test_commands_that_miss_their_batch_are_caught(variant: str, caught_by: set[
     for worker in workers:
         worker.await_line("worker.assigned")
     keys = {"create_batch": key_for(0), "allocate": key_for(system.settings.partitions - 1)}
-    for _ in range(60):  # which of two transactions is the quicker one is chance
+    for round_ in range(1, 61):  # which of two transactions is the quicker one is chance
         system.send(draft._replace(key=keys[draft.topic]) for draft in commands.take(20))
+        await_records(workers, 20 * round_)  # else the quicker worker runs away, and they do not meet again
     system.note("pairs at once")
     assert checks_that_fail(system, parked=False) >= caught_by
     assert bool(system.found) == bool(caught_by)
     system.is_broken = bool(caught_by)
+
+
+def await_records(workers: Sequence[processes.Part], count: int) -> None:
+    def handled() -> int:
+        return sum(line["records"] for worker in workers for line in worker.lines("worker.batch"))
+
+    waiting.wait_until(lambda: handled() >= count, deadline_s=processes.DEADLINE_S)
 
 
 def key_for(partition: int, *, partitions: int = 3) -> bytes:
