@@ -18,20 +18,39 @@ CHECKPOINT = checkpoints.Checkpoint(database_id="d", incarnation="i", number=1, 
 FENCED = confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._FENCED))  # noqa: SLF001 - the client's own codes begin so
 
 
-def raises(cause: BaseException | None) -> Callable[..., None]:
+FATAL = confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._FATAL))  # noqa: SLF001
+
+
+def raises(error: BaseException, *, cause: BaseException | None = None) -> Callable[..., None]:
     def fail(*_: object) -> None:
-        raise SystemError("returned NULL without setting an exception") from cause
+        raise error from cause
 
     return fail
 
 
+def ends(*_: object) -> None:
+    pass
+
+
+NO_EXCEPTION = SystemError("returned NULL without setting an exception")
+
+
 @pytest.mark.parametrize(
-    ("cause", "fate"), [(FENCED, ports.Superseded), (None, outside.DependencyDown)], ids=["fenced", "unknown"]
+    ("begin", "abort", "fate"),
+    [
+        (raises(NO_EXCEPTION, cause=FENCED), ends, ports.Superseded),
+        (raises(NO_EXCEPTION), raises(FENCED), ports.Superseded),
+        (raises(NO_EXCEPTION), ends, outside.DependencyDown),
+        (raises(FATAL), raises(FENCED), ports.Superseded),
+        (raises(FATAL), ends, outside.DependencyDown),
+    ],
+    ids=["fenced", "fenced, told later", "unknown", "fatal, fenced", "fatal"],
 )
-def test_a_client_that_fails_in_a_callback_does_not_end_the_relay(
-    cause: BaseException | None, fate: type[Exception], monkeypatch: pytest.MonkeyPatch
+def test_a_client_that_does_not_say_how_it_fails_does_not_end_the_relay(
+    begin: Callable[..., None], abort: Callable[..., None], fate: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = type("Producer", (), {"begin_transaction": raises(cause), "purge": lambda _self: None})
+    methods = {"begin_transaction": begin, "abort_transaction": abort, "purge": lambda _self: None}
+    fake = type("Producer", (), methods)
     monkeypatch.setattr(confluent_kafka, "Producer", lambda _settings: fake())
     log = relay_transaction.RelayTransactions(
         clients.ClientConfig("nowhere:1"), topic="checkpoints", shard=0, transactional_id="t"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from allocation.adapters.kafka import clients
 
 _ROOM_TIMEOUT_S = 0.1
+_ABORT_TIMEOUT_S = 1.0
 _ANY_PARTITION = -1
 
 _decode = json.JSONDecoder().raw_decode  # `json.loads` takes twice as long around it
@@ -57,6 +58,7 @@ class RelayClient:
     def __init__(self, config: clients.ClientConfig, *, action: str, **settings: object) -> None:
         self._servers = config.bootstrap_servers
         self._action = action
+        self._has_transactions = "transactional.id" in settings
         self._failures = _Failures()
         self._producer: confluent_kafka.Producer | None = confluent_kafka.Producer(
             config.producer(**settings, **{"on_delivery": self._failures.note, "delivery.report.only.error": True})
@@ -70,12 +72,16 @@ class RelayClient:
         try:
             yield self._producer
         except confluent_kafka.KafkaException as exception:
-            raise self._fate(errors.kafka_error(exception)) from exception
+            error = errors.kafka_error(exception)
+            is_told = error.code() != _Error._FATAL  # noqa: SLF001
+            raise self._fate(error if is_told else self._reason() or error) from exception
         except SystemError as error:
             # The client (2.16) leaves the exception of a fatal error pending while it calls back with what else
             # happened; Python blames the callback, or finds no exception at all. How it ended, recovery tells.
             if isinstance(error.__cause__, confluent_kafka.KafkaException):
                 raise self._fate(errors.kafka_error(error.__cause__)) from error
+            if (reason := self._reason()) is not None:
+                raise self._fate(reason) from error
             msg = f"the client of Kafka at {self._servers} failed, and does not say why: {error}"
             raise outside.DependencyDown(msg) from error
 
@@ -89,6 +95,16 @@ class RelayClient:
         if self._producer is not None:
             self._producer.purge()
             self._producer = None  # the last reference: the client ends here
+
+    def _reason(self) -> confluent_kafka.KafkaError | None:
+        """Return why a client with transactions has failed: whatever else it refuses then only says that it has."""
+        if self._producer is None or not self._has_transactions:
+            return None
+        try:
+            self._producer.abort_transaction(_ABORT_TIMEOUT_S)
+        except confluent_kafka.KafkaException as exception:
+            return errors.kafka_error(exception)
+        return None
 
     def _fate(self, error: confluent_kafka.KafkaError) -> Exception:
         """Return what an error means; what went wrong with a message says more than that its transaction failed."""
