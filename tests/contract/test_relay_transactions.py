@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from allocation.adapters.kafka import clients, relay_checkpoints, relay_transaction
+from allocation.adapters.kafka import clients, relay_checkpoints, relay_transaction, whole_logs
 from allocation.service_layer import ports as outside
 from allocation.service_layer.relaying import checkpoints, ports
 from tests import kafka_logs
@@ -80,6 +80,7 @@ class KafkaSubject:
 
     @property
     def committed(self) -> list[bytes | None]:
+        whole_logs.WholeLogs(self.config).bounds([self.topic])  # a commit is confirmed before its records are seen
         return kafka_logs.values(self.endpoints, self.topic)
 
 
