@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT = checkpoints.Checkpoint(database_id="d", incarnation="i", number=1, runs=())
 FENCED = confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._FENCED))  # noqa: SLF001 - the client's own codes begin so
-
-
 FATAL = confluent_kafka.KafkaException(confluent_kafka.KafkaError(confluent_kafka.KafkaError._FATAL))  # noqa: SLF001
+NO_EXCEPTION = SystemError("returned NULL without setting an exception")
 
 
 def raises(error: BaseException, *, cause: BaseException | None = None) -> Callable[..., None]:
@@ -30,9 +29,6 @@ def raises(error: BaseException, *, cause: BaseException | None = None) -> Calla
 
 def ends(*_: object) -> None:
     pass
-
-
-NO_EXCEPTION = SystemError("returned NULL without setting an exception")
 
 
 @pytest.mark.parametrize(

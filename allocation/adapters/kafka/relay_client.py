@@ -67,23 +67,25 @@ class RelayClient:
     @contextlib.contextmanager
     def translated(self) -> Iterator[confluent_kafka.Producer]:
         """Lend the producer, and raise what its errors mean: `Superseded`, `Refused` or `DependencyDown`."""
-        if self._producer is None:
+        producer = self._producer
+        if producer is None:
             raise RuntimeError("a closed log was used")
         try:
-            yield self._producer
+            yield producer
         except confluent_kafka.KafkaException as exception:
             error = errors.kafka_error(exception)
-            is_told = error.code() != _Error._FATAL  # noqa: SLF001
-            raise self._fate(error if is_told else self._reason() or error) from exception
-        except SystemError as error:
+            if error.code() == _Error._FATAL:  # noqa: SLF001
+                error = self._reason(producer) or error
+            raise self._fate(error) from exception
+        except SystemError as failure:
             # The client (2.16) leaves the exception of a fatal error pending while it calls back with what else
             # happened; Python blames the callback, or finds no exception at all. How it ended, recovery tells.
-            if isinstance(error.__cause__, confluent_kafka.KafkaException):
-                raise self._fate(errors.kafka_error(error.__cause__)) from error
-            if (reason := self._reason()) is not None:
-                raise self._fate(reason) from error
-            msg = f"the client of Kafka at {self._servers} failed, and does not say why: {error}"
-            raise outside.DependencyDown(msg) from error
+            if isinstance(failure.__cause__, confluent_kafka.KafkaException):
+                raise self._fate(errors.kafka_error(failure.__cause__)) from failure
+            if (reason := self._reason(producer)) is not None:
+                raise self._fate(reason) from failure
+            msg = f"the client of Kafka at {self._servers} failed, and does not say why: {failure}"
+            raise outside.DependencyDown(msg) from failure
 
     def check_delivered(self) -> None:
         """Raise what the first message that was not delivered means."""
@@ -96,12 +98,12 @@ class RelayClient:
             self._producer.purge()
             self._producer = None  # the last reference: the client ends here
 
-    def _reason(self) -> confluent_kafka.KafkaError | None:
-        """Return why a client with transactions has failed: whatever else it refuses then only says that it has."""
-        if self._producer is None or not self._has_transactions:
+    def _reason(self, producer: confluent_kafka.Producer) -> confluent_kafka.KafkaError | None:
+        """Return why a client with transactions has failed; another one's messages tell (`relay_idempotent.py`)."""
+        if not self._has_transactions:
             return None
         try:
-            self._producer.abort_transaction(_ABORT_TIMEOUT_S)
+            producer.abort_transaction(_ABORT_TIMEOUT_S)  # all else that it refuses only says that it has failed
         except confluent_kafka.KafkaException as exception:
             return errors.kafka_error(exception)
         return None

@@ -56,8 +56,9 @@ _REPARK = """
 UPDATE parked SET state = %s, reason = %s, error = %s, error_class = %s, stack = %s, expires_at = %s WHERE id = %s
 """
 _RELEASE_LATER = "INSERT INTO releases (queue) SELECT * FROM unnest(%s::text[]) ON CONFLICT DO NOTHING"
-_first = operator.itemgetter(0)  # a row's id, or a place in the order
 _RELEASE_ENDED = "DELETE FROM releases WHERE queue = ANY(%s::text[])"
+
+_first = operator.itemgetter(0)  # a row's id, or a place in the order
 
 
 class Parked:

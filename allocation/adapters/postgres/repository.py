@@ -71,8 +71,7 @@ class PostgresProducts:
 
     def skus_concerned(self, named: Collection[commands.Command]) -> set[str]:
         """Return the skus that these commands name, and those of the batches that they name and that exist."""
-        skus = {command.sku for command in named if command.sku is not None}
-        refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
+        skus, refs = names_in(named)
         return skus | self.skus_of(refs) if refs else skus
 
     def read(self, asked: reads.Reads, skus: Collection[str], claimed: Iterable[commands.Command]) -> None:
@@ -168,6 +167,12 @@ class PostgresProducts:
                 self._skus_of_refs.setdefault(ref, set()).add(sku)
         for sku, batches in of_sku.items():
             self._products[sku] = model.Product(sku, batches, self._versions[sku])
+
+
+def names_in(named: Collection[commands.Command]) -> tuple[set[str], set[str]]:
+    """Return the skus and the batch references that these commands name."""
+    skus = {command.sku for command in named if command.sku is not None}
+    return skus, {command.ref for command in named if not isinstance(command, commands.Allocate)}
 
 
 def concerning(skus: Collection[str], named: Iterable[commands.Command]) -> list[commands.Command]:

@@ -128,8 +128,7 @@ class PostgresUnitOfWork:
         self._cursor.reuses_plans = len(claimed) <= _FEW and not oldest_of
         with engine.translated_errors():
             named = messages.commands_of(claimed)
-            skus = {command.sku for command in named if command.sku is not None}
-            refs = {command.ref for command in named if not isinstance(command, commands.Allocate)}
+            skus, refs = repository.names_in(named)
             skus.update(name.removeprefix("sku:") for name in oldest_of if name.startswith("sku:"))
             refs.update(name.removeprefix("ref:") for name in oldest_of if name.startswith("ref:"))
             queues = self._lock(refs, skus)
