@@ -74,6 +74,19 @@ def test_init_waits_for_what_is_not_up_yet(cli: command_line.CommandLine, settin
     assert f'"{name}" does not exist' in told
 
 
+def test_init_waits_for_who_works_on_the_tables(cli: command_line.CommandLine, settings: config.Settings) -> None:
+    assert cli.run("init").returncode == 0
+    database = sqlalchemy.create_engine(settings.database_url)
+    with database.connect() as connection:
+        connection.execute(sqlalchemy.text("LOCK TABLE alembic_version"))
+        with cli.started("init") as init:
+            told = command_line.wait_for(init, "waiting: ")
+            connection.rollback()
+            assert init.wait(command_line.DEADLINE_S) == 0
+    database.dispose()
+    assert "another transaction holds what is needed" in told
+
+
 def test_init_without_waiting_names_what_is_down(cli: command_line.CommandLine) -> None:
     failed = cli.run("init", ALLOCATION_SCHEMA_REGISTRY_URL=f"http://{NOBODY}")
     assert failed.returncode == 1

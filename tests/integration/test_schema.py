@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from concurrent import futures
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import alembic.autogenerate
 import alembic.command
+import alembic.config
 import alembic.runtime.migration
+import alembic.script
 import pytest
 import sqlalchemy
 
 from allocation.adapters.postgres import engine, schema, tables
 from allocation.service_layer import ports
-from tests import databases
+from tests import databases, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +95,100 @@ def test_migrations_can_be_undone(database: sqlalchemy.Engine) -> None:
         alembic.command.downgrade(schema.configuration(connection), "base")
     assert {row[0] for row in _details(database)["columns"]} == set()
     schema.migrate(database)
+
+
+_NEXT = """
+from alembic import op
+
+revision = "next"
+down_revision = "{head}"
+
+
+def upgrade() -> None:
+    for statement in {statements}:
+        op.execute(statement)
+"""
+
+
+class NextVersion:
+    """Has a migration of these statements beside those that there are."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._versions = directory
+        ours = schema.configuration
+
+        def with_one_more(connection: sqlalchemy.Connection) -> alembic.config.Config:
+            config = ours(connection)
+            its_own = Path(str(config.get_main_option("script_location"))) / "versions"
+            config.set_main_option("path_separator", "newline")
+            config.set_main_option("version_locations", f"{its_own}\n{directory}")
+            return config
+
+        monkeypatch.setattr(schema, "configuration", with_one_more)
+
+    def does(self, database: sqlalchemy.Engine, *statements: str) -> None:
+        with database.connect() as connection:
+            scripts = alembic.script.ScriptDirectory.from_config(schema.configuration(connection))
+        text = _NEXT.format(head=scripts.get_current_head(), statements=statements)
+        (self._versions / "next.py").write_text(text)
+
+
+@pytest.fixture
+def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NextVersion:
+    return NextVersion(tmp_path, monkeypatch)
+
+
+def is_awaited(database: sqlalchemy.Engine, table: str) -> bool:
+    query = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+    with database.connect() as connection:
+        return bool(connection.exec_driver_sql(query, (table,)).scalar_one())
+
+
+_TO_PRODUCTS_AND_JOURNAL = (
+    "ALTER TABLE products ADD COLUMN remark text",
+    "ALTER TABLE journal ADD COLUMN remark text",
+)
+
+
+def test_a_migration_awaits_the_units_of_work_that_have_begun(
+    database: sqlalchemy.Engine, next_version: NextVersion
+) -> None:
+    schema.migrate(database)
+    next_version.does(database, *_TO_PRODUCTS_AND_JOURNAL)
+    with futures.ThreadPoolExecutor(1) as pool, database.connect() as at_work:
+        at_work.exec_driver_sql("SELECT FROM positions")
+        migrated = pool.submit(schema.migrate, database)
+        waiting.wait_until(lambda: is_awaited(database, "positions"))
+        for table in ("journal", "products", "locks"):
+            at_work.exec_driver_sql(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE NOWAIT")
+        at_work.commit()
+        assert migrated.result(30) is True
+
+
+def test_a_migration_gives_up_before_it_and_another_await_each_other(
+    database: sqlalchemy.Engine, next_version: NextVersion
+) -> None:
+    schema.migrate(database)
+    next_version.does(database, *_TO_PRODUCTS_AND_JOURNAL)
+    with futures.ThreadPoolExecutor(1) as pool, database.connect() as in_the_way:
+        in_the_way.exec_driver_sql("SELECT FROM journal")
+        migrated = pool.submit(schema.migrate, database)
+        waiting.wait_until(lambda: is_awaited(database, "journal"))
+        in_the_way.exec_driver_sql("SELECT FROM products")  # that the migration has
+        with pytest.raises(ports.LockedOut):
+            migrated.result(30)
+        in_the_way.commit()
+    assert schema.migrate(database) is True
+
+
+def test_a_migration_may_take_longer_than_what_is_usual(database: sqlalchemy.Engine, next_version: NextVersion) -> None:
+    schema.migrate(database)
+    next_version.does(database, "SELECT pg_sleep(0.5)", "ALTER TABLE products ADD COLUMN remark text")
+    options = {"options": "-c transaction_timeout=200ms"}
+    hasty = sqlalchemy.create_engine(database.url, connect_args=options, poolclass=sqlalchemy.NullPool)
+    with hasty.connect() as connection, pytest.raises(sqlalchemy.exc.DBAPIError):
+        connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+    assert schema.migrate(hasty) is True
 
 
 def test_a_database_without_tables_says_what_to_do(database: sqlalchemy.Engine) -> None:

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 NotInitialised = engine.NotInitialised
 
 _MIGRATION_LOCK = 0x616C6C6F63  # "alloc": two `init` at once take turns
+# A migration that cannot have a table gives up before the server looks for deadlocks (usually after 1 s), so that
+# nobody at work is ended, or waits behind it for longer. What it does once it has the tables may take its time.
+_MODESTLY = "SET LOCAL lock_timeout = '500ms'"
+_LONG = engine.lasting("1h")
+# Each unit of work begins with one of these. Who is in one may end it; whoever comes later waits here, and holds
+# nothing yet that the migration needs.
+_NOBODY_AT_WORK = "LOCK TABLE positions, locks IN ACCESS EXCLUSIVE MODE"
 
 
 def migrate(database: sqlalchemy.Engine) -> bool:
@@ -29,15 +36,20 @@ def migrate(database: sqlalchemy.Engine) -> bool:
 
     Returns False for a database that a newer version has migrated: it stays as it is, since a version only adds what
     the one before does not know, and takes away what that no longer uses. So the one before works with it.
+    Raises `LockedOut`, with nothing changed, when others are at work on the tables for too long.
     """
     with engine.translated_errors(), database.begin() as connection:
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
         config = configuration(connection)
         found = alembic.runtime.migration.MigrationContext.configure(connection).get_current_revision()
-        known = {one.revision for one in alembic.script.ScriptDirectory.from_config(config).walk_revisions()}
-        if found is not None and found not in known:
+        scripts = alembic.script.ScriptDirectory.from_config(config)
+        if found is not None and found not in {one.revision for one in scripts.walk_revisions()}:
             return False
-        alembic.command.upgrade(config, "head")
+        if found != scripts.get_current_head():
+            connection.exec_driver_sql(f"{_LONG}; {_MODESTLY}")
+            if found is not None:
+                connection.exec_driver_sql(_NOBODY_AT_WORK)
+            alembic.command.upgrade(config, "head")
     return True
 
 
