@@ -82,8 +82,10 @@ def test_init_waits_for_who_works_on_the_tables(cli: command_line.CommandLine, s
         with cli.started("init") as init:
             told = command_line.wait_for(init, "waiting: ")
             connection.rollback()
-            assert init.wait(command_line.DEADLINE_S) == 0
+            printed, _ = init.communicate(timeout=command_line.DEADLINE_S)
+            assert init.returncode == 0
     database.dispose()
+    assert printed.count("topics: ") == 1
     assert "another transaction holds what is needed" in told
 
 

@@ -41,15 +41,19 @@ def _initialise(settings: config.Settings, *, wait: float) -> None:
     from allocation.service_layer.operations import conflicts  # noqa: PLC0415
 
     began = time.monotonic()
-    waiting_for = ""
+    said: set[str] = set()
+
+    def say(line: str, *, err: bool = False) -> None:
+        if line not in said:  # each attempt comes by the same steps
+            said.add(line)
+            typer.echo(line, err=err)
+
     while True:
         try:
-            return bootstrap.initialise(settings, on_progress=typer.echo)
+            return bootstrap.initialise(settings, on_progress=say)
         except ports.Retryable as error:
             patience = max(wait, _PATIENCE_S) if conflicts.is_conflict(error) else wait
             if time.monotonic() + _RETRY_S > began + patience:
                 raise
-            if str(error) != waiting_for:
-                typer.echo(f"waiting: {error}", err=True)
-            waiting_for = str(error)
+            say(f"waiting: {error}", err=True)
             time.sleep(_RETRY_S)
