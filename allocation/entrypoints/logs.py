@@ -25,7 +25,8 @@ def configure(settings: config.Settings) -> None:
             structlog.processors.JSONRenderer() if as_json else _console(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Writes a line and its end at once: parts under `allocation run` share standard error.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -45,6 +46,19 @@ def piped(log_format: str | None = None) -> str:
     return run.stderr
 
 
+def written() -> list[str]:
+    """Return what is logged without Python's buffers, as in our image, as it was written piece by piece."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with (
+        ours,
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], env=environment(None) | {"PYTHONUNBUFFERED": "1"}, stderr=theirs
+        ),
+    ):
+        theirs.close()
+        return [piece.decode() for piece in iter(lambda: ours.recv(65536), b"")]
+
+
 def shown(log_format: str | None = None) -> str:
     """Return what is logged to a terminal."""
     with terminals.running("-c", PROGRAM, environment=environment(log_format)) as terminal:
@@ -74,3 +88,9 @@ def test_a_person_reads_lines_that_are_no_json_and_a_traceback_as_python_has_it(
     assert "Traceback (most recent call last)" in said
     assert "ValueError: a bug" in said
     assert "worker.secret" not in said
+
+
+def test_a_line_is_written_at_once_so_that_no_other_process_writes_in_between() -> None:
+    lines = written()
+    assert [line["event"] for line in map(json.loads, lines)] == ["worker.batch", "worker.failed"]
+    assert all(line.endswith("\n") for line in lines)
