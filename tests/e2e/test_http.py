@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from allocation import config
 
 A_LINE = {"orderid": "o1", "sku": "CHAIR", "qty": 3}
+# How long a call waits for an outcome that does not come: no less than a stall of the machine while it is looked at.
+CALL_S = 6.0
 
 
 def call(url: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
@@ -25,7 +27,7 @@ def call(url: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=parts.DEADLINE_S) as response:
+        with urllib.request.urlopen(request, timeout=2 * parts.DEADLINE_S) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -33,7 +35,8 @@ def call(url: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
 
 
 def test_stock_is_added_allocated_and_reallocated_over_http(initialised: config.Settings) -> None:
-    with parts.running("worker", initialised), parts.running("api", initialised) as api:
+    patient = initialised.model_copy(update={"http_timeout_s": parts.DEADLINE_S})  # the worker may come up later
+    with parts.running("worker", patient), parts.running("api", patient) as api:
         url = api.logged("api.listening")["url"]
         early, late = {"ref": "b1", "sku": "CHAIR", "qty": 10, "eta": "2030-01-01"}, {"eta": "2030-02-01"}
         assert call(f"{url}/add_batch", early) == (201, "OK")
@@ -47,7 +50,7 @@ def test_stock_is_added_allocated_and_reallocated_over_http(initialised: config.
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_call_in_hand_is_answered_before_the_api_stops(initialised: config.Settings, number: signal.Signals) -> None:
-    patient = initialised.model_copy(update={"http_timeout_s": 2.0})
+    patient = initialised.model_copy(update={"http_timeout_s": CALL_S})
     with parts.running("api", patient) as api, futures.ThreadPoolExecutor() as callers:
         url = api.logged("api.listening")["url"]
         answer = callers.submit(call, f"{url}/allocate", A_LINE)
