@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_T = TypeVar("_T")
 
 _POLL_INTERVAL_S = 0.01
 
@@ -16,4 +18,12 @@ def wait_until(condition: Callable[[], bool], *, deadline_s: float = 10.0) -> No
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, f"not within {deadline_s:g} s: {condition}"
+        time.sleep(_POLL_INTERVAL_S)
+
+
+def wait_until_equal(ask: Callable[[], _T], expected: _T, *, deadline_s: float = 10.0) -> None:
+    """Return as soon as this is the answer; fail after the deadline, and say what the last answer was."""
+    end = time.monotonic() + deadline_s
+    while (found := ask()) != expected:
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {found!r} is not {expected!r}"
         time.sleep(_POLL_INTERVAL_S)
