@@ -10,7 +10,8 @@ import psycopg2.errors
 import pytest
 import sqlalchemy
 
-from tests import meanwhile
+from tests import meanwhile, waiting
+from tests.chaos import test_takeover
 from tests.e2e import floods, parts
 
 if TYPE_CHECKING:
@@ -98,17 +99,21 @@ def compete(
 ) -> None:
     dynamic = settings.model_copy(update={"batch_size": 25, "session_timeout_ms": 3000})
     with floods.flood(dynamic) as flood:
-        scatter(flood, orders)
         said: list[str] = []
         with (
             meanwhile.doing(*(person.repeat for person in people)),
             parts.running("worker", dynamic) as first,
             parts.running("worker", dynamic) as second,
         ):
-            for worker in (first, second):
-                worker.logged("worker.batch")
+            # Of what is there before, the one that is up first may leave nothing to the other.
+            half = 3 * PARTITIONS // 2  # of three topics
+            waiting.wait_until(
+                lambda: test_takeover.share(first) == test_takeover.share(second) == half, deadline_s=parts.DEADLINE_S
+            )
+            scatter(flood, orders)
             flood.await_handled()
             for worker in (first, second):
+                worker.logged("worker.batch")
                 assert worker.stop() == 0
                 said += worker.said
         check(flood)
