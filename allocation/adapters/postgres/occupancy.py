@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from allocation.service_layer.operations.replay import ports
@@ -17,16 +18,28 @@ WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_n
 _LEASED = """
 SELECT format('%s (%s)', name, owner) FROM leases WHERE expires_at > clock_timestamp() AND name <> 'maintenance'
 """
+_LOOK_ANEW = "SELECT pg_stat_clear_snapshot()"  # within one transaction the first look would serve for all
+# The server needs some milliseconds to end a connection that was closed, a busy one longer: whoever has stopped just
+# now, or was this command itself a moment ago, is in nobody's way.
+_PATIENCE_S = 3.0
+_POLL_S = 0.05
 
 
 def check_unused(cursor: Any) -> None:
     """Raise `CannotReplay` while somebody else is connected or holds a lease; says who."""
-    found: list[str] = []
-    for query in (_LEASED, _CONNECTED):
-        cursor.execute(query)
-        found.extend(text for (text,) in cursor.fetchall())
-    if found:
+    leased, connected = _asked(cursor, _LEASED), _asked(cursor, _CONNECTED)
+    deadline = time.monotonic() + _PATIENCE_S
+    while connected and not leased and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        cursor.execute(_LOOK_ANEW)
+        connected = _asked(cursor, _CONNECTED)
+    if leased or connected:
         raise ports.CannotReplay(
-            f"the database is in use: {'; '.join(found)}. Stop worker, relay, bridge, API and maintenance first (the "
-            "lease of one that was killed ends by itself within seconds)"
+            f"the database is in use: {'; '.join(leased + connected)}. Stop worker, relay, bridge, API and maintenance "
+            "first (the lease of one that was killed ends by itself within seconds)"
         )
+
+
+def _asked(cursor: Any, query: str) -> list[str]:
+    cursor.execute(query)
+    return [text for (text,) in cursor.fetchall()]
