@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import socket
+from collections import deque
 
 from allocation.devstack import errors
 
@@ -14,16 +16,22 @@ HOST = "127.0.0.1"
 _RANGE = range(20_000, 32_000)
 _ATTEMPTS = 200
 
+# Who picks at the same time, or while a server restarts, is to pick another: a UDP socket on the same number says so,
+# which is in the way of no TCP server, and is there until this process ends. The oldest are let go: a process has only
+# so many sockets.
+_MOST_CLAIMS = 200
+_claims: deque[int] = deque()
+
 
 def pick(count: int) -> tuple[int, ...]:
     """Return that many different free ports of the loopback interface."""
     # Not SystemRandom for secrecy: for two processes that start at once to differ.
     candidates = random.SystemRandom().sample(_RANGE, _ATTEMPTS)
-    free = [port for port in candidates if is_free(port)]
-    if len(free) < count:
+    found = tuple(itertools.islice((port for port in candidates if is_free(port) and _claim(port)), count))
+    if len(found) < count:
         message = f"No {count} free ports between {_RANGE.start} and {_RANGE.stop} on {HOST}."
         raise errors.DevstackError(message)
-    return tuple(free[:count])
+    return found
 
 
 def is_free(port: int) -> bool:
@@ -31,8 +39,23 @@ def is_free(port: int) -> bool:
     with socket.socket() as listener:
         # As servers do: a closed connection that lingers on the port is no obstacle.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, port))
-        except OSError:
+        return _is_bound(listener, port)
+
+
+def _claim(port: int) -> bool:
+    """Keep other processes, and later calls in this one, from picking the port; say whether nobody else did."""
+    with socket.socket(type=socket.SOCK_DGRAM) as claim:
+        if not _is_bound(claim, port):
             return False
-        return True
+        _claims.append(claim.detach())
+    if len(_claims) > _MOST_CLAIMS:
+        socket.close(_claims.popleft())
+    return True
+
+
+def _is_bound(to_bind: socket.socket, port: int) -> bool:
+    try:
+        to_bind.bind((HOST, port))
+    except OSError:
+        return False
+    return True
