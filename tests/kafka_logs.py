@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Nothing listens there, and a connection is refused at once.
 NOWHERE = "127.0.0.1:1"
+# The markers of a transaction follow its commit within milliseconds, or somewhat later on a busy machine.
+_SETTLE_TIMEOUT_S = 30.0
 
 
 def a_name() -> str:
@@ -43,8 +45,8 @@ def a_message(topic: str, value: bytes | None = b"value", **more: Any) -> messag
 
 
 def records(endpoints: devstack.Endpoints, *names: str) -> list[messages.Record]:
-    """Return all committed records of the topics."""
-    return list(log_reader.LogReader(a_config(endpoints)).read(names))
+    """Return all committed records of the topics, also those whose commit has only just been confirmed."""
+    return list(log_reader.LogReader(a_config(endpoints)).read(names, settle_timeout_s=_SETTLE_TIMEOUT_S))
 
 
 def values(endpoints: devstack.Endpoints, *names: str) -> list[bytes | None]:

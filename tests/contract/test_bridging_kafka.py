@@ -117,6 +117,7 @@ class FakeAnnouncingEnd:
 
 class RealAnnouncingEnd:
     def __init__(self, endpoints: devstack.Endpoints, cleanup: contextlib.ExitStack) -> None:
+        self._endpoints = endpoints
         self._config = kafka_logs.a_config(endpoints)
         self._topic = kafka_logs.a_topic(endpoints, partitions=2)
         self._producer = cleanup.enter_context(kafka_logs.a_transactional_producer(endpoints))
@@ -128,6 +129,7 @@ class RealAnnouncingEnd:
         self._producer.begin_transaction()
         self._producer.produce(self._topic, value=value, partition=partition)
         self._producer.commit_transaction()
+        kafka_logs.records(self._endpoints, self._topic)  # waits until they can be seen
 
 
 @pytest.fixture(params=["fake", "kafka"])
