@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from allocation.service_layer import messages
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class FakeRedis:

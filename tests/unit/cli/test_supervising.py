@@ -145,8 +145,8 @@ def test_a_part_that_rejects_its_settings_stops_all(tmp_path: Path) -> None:
 def test_a_part_that_does_not_stop_delays_the_others_for_a_while_and_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervising, "_PATIENCE_S", 0.1)
-    monkeypatch.setattr(supervising, "_STOP_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(supervising, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(supervising, "_STOP_TIMEOUT_S", 2.0)
     with supervised(tmp_path, [("relay", WELL)], [("api", STUBBORN)]) as running:
         stubborn = os.pidfd_open(running.says(2)["api"].pid)
         running.stop.set()

@@ -30,7 +30,7 @@ def test_the_picture_is_drawn_anew_until_ctrl_c_which_leaves_the_terminal_as_it_
         "TERM": "xterm",
     }
     with terminals.running("-m", "allocation", "top", environment=os.environ | nowhere) as terminal:
-        shown = terminal.read_until(lambda shown: len(stamps(shown)) > 1)
+        shown = terminal.read_until(lambda shown: len(stamps(shown)) > 1 and "wrong" in shown)
         assert "wrong" in shown
         assert LEFT not in shown
         terminal.process.send_signal(signal.SIGINT)

@@ -9,7 +9,7 @@ from tests.unit.http_api.world import World
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-IMPATIENT_S = 0.2
+IMPATIENT_S = 1.0  # time enough to send a command on a busy machine
 
 
 @pytest.fixture

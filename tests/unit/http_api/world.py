@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from opentelemetry import trace
 
-PROMPT_S = 5.0
-IMPATIENT_S = 0.2
+PROMPT_S = 30.0  # nobody waits so long: what is awaited comes
 
 
 class JsonSerializer:

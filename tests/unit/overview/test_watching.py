@@ -52,12 +52,14 @@ class World:
         return builders.some_logs(5)
 
 
-def eventually(world: World, condition: Callable[[flow.Overview], bool]) -> flow.Overview:
+def eventually(
+    world: World, condition: Callable[[flow.Overview], bool], *, look_after_s: float = 0.01
+) -> flow.Overview:
     """Look until it is so; answers come from threads."""
     found: list[flow.Overview] = []
 
     def look() -> bool:
-        found.append(world.look(after_s=0.01))
+        found.append(world.look(after_s=look_after_s))
         return condition(found[-1])
 
     waiting.wait_until(look)
@@ -103,7 +105,7 @@ def test_what_reads_whole_tables_rests_for_twenty_times_what_it_took() -> None:
     began = world.now
     world.look(after_s=0.5)
     assert len(asked) == 1
-    eventually(world, lambda _one: len(asked) == 2)
+    eventually(world, lambda _one: len(asked) == 2, look_after_s=0.1)
     assert world.now - began >= 0.9
 
 

@@ -24,7 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
     before = set(threading.enumerate())
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
-    monkeypatch.setattr(provider, "FAREWELL_S", 0.3)  # what is meant to be collected is, much sooner
+    monkeypatch.setattr(provider, "FAREWELL_S", 0.3)
     yield monkeypatch
     # What was given up says so somewhat later, and must not say it to the next test.
     waiting.wait_until(lambda: set(threading.enumerate()) <= before)
@@ -34,6 +34,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
 def collector(environment: pytest.MonkeyPatch) -> Iterator[collectors.Collector]:
     with collectors.collecting() as collector:
         environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        environment.setattr(provider, "FAREWELL_S", 30.0)  # what is meant to be collected is, and nobody waits longer
         yield collector
 
 
@@ -112,10 +113,7 @@ def test_a_service_is_called_as_the_environment_says(
     assert collector.spans[0].service == "shop"
 
 
-def test_a_whole_micro_batch_fits_in_the_queue(
-    collector: collectors.Collector, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(provider, "FAREWELL_S", 10.0)
+def test_a_whole_micro_batch_fits_in_the_queue(collector: collectors.Collector) -> None:
     handle_one(times=4000)
     assert len({span.id for span in collector.spans}) == 4000
 
