@@ -6,6 +6,7 @@ import pytest
 
 from allocation import bootstrap
 from allocation.adapters.postgres import tables
+from tests import kafka_logs, stopwatch
 from tests.integration import bridge_outside as outside
 
 if TYPE_CHECKING:
@@ -47,21 +48,25 @@ def test_committed_allocations_are_published_with_exactly_their_keys(
 def test_an_allocation_is_on_redis_within_a_second(
     initialised: config.Settings, programs: outside.Programs, announcer: outside.Announcer
 ) -> None:
+    def announce_and_hear() -> None:
+        announcer.announce(an_event("o1"))
+        assert programs.next_allocation()["orderid"] == "o1"
+
     with outside.a_bridge(initialised):
         announcer.announce(an_event("the first takes connecting"))
         programs.next_allocation()
-        announcer.announce(an_event("o1"))
 
-        assert programs.next_allocation(within_s=1.0)["orderid"] == "o1"
+        assert stopwatch.is_quick(announce_and_hear, within_s=1.0)
 
 
 def test_what_was_announced_before_the_first_start_is_history(
-    initialised: config.Settings, programs: outside.Programs
+    initialised: config.Settings, programs: outside.Programs, endpoints: devstack.Endpoints
 ) -> None:
     with bootstrap.database(initialised) as database, database.begin() as connection:
         connection.execute(tables.bridge_positions.delete())
     with outside.announcing(initialised) as announcer:
         announcer.announce(an_event("history"))
+        kafka_logs.records(endpoints, bootstrap.topic_names(initialised).line_allocated)  # waits until it can be seen
         bootstrap.establish_bridge(initialised)
         announcer.announce(an_event("news"))
     with outside.a_bridge(initialised):

@@ -52,7 +52,10 @@ class Inbox:
 @contextlib.contextmanager
 def a_mail_server(inbox: Inbox, address: str, **options: Any) -> Iterator[None]:
     host, _, port = address.partition(":")
-    server = controller.Controller(inbox, hostname=host, port=int(port), **options)
+    # Without a name of its own it asks the name servers for one, which may take longer than it is waited for.
+    server = controller.Controller(
+        inbox, hostname=host, port=int(port), ready_timeout=60, server_hostname="localhost", **options
+    )
     server.start()
     try:
         yield

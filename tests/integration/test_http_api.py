@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from allocation import config
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 A_LINE = {"orderid": "o1", "sku": "CHAIR", "qty": 3}
 A_BATCH = {"ref": "b1", "sku": "CHAIR", "qty": 10}
 A_QUANTITY = {"batchref": "b1", "qty": 2}
@@ -46,7 +46,8 @@ def working(settings: config.Settings) -> Iterator[None]:
 
 @pytest.fixture
 def api(initialised: config.Settings) -> Iterator[parts.Parts]:
-    with server.composed(initialised) as api:
+    """The API, whose calls wait as long as a worker may take to begin on a busy machine."""
+    with server.composed(initialised.model_copy(update={"http_timeout_s": 60.0})) as api:
         yield api
 
 
@@ -95,7 +96,7 @@ def test_calls_are_answered_by_what_the_worker_did(initialised: config.Settings,
 def test_without_a_worker_a_command_is_on_its_topic_and_is_handled_later(
     initialised: config.Settings, api: parts.Parts
 ) -> None:
-    impatient = dataclasses.replace(api, timeout_s=0.5)
+    impatient = dataclasses.replace(api, timeout_s=2.0)  # what it takes to send a command, several times
     with testclient.TestClient(application.create(impatient)) as client:
         accepted = client.post("/add_batch", json=A_BATCH)
         at = accepted.json()
@@ -148,7 +149,7 @@ def test_a_command_behind_a_parked_one_gets_its_place_at_once(
     early = commands.Allocate("o0", "CHAIR", 1)
     id_ = messages.MessageId("someone", "early")
     api.log.send(api.envelopes.command(early, id=id_, time=datetime.now(UTC)), timeout_s=DEADLINE_S)
-    with working(initialised):
+    with working(initialised.model_copy(update={"grace_s": 600.0})):
         eventually(lambda: client.get("/commands/early").json().get("status"), "waiting")
         accepted = client.post("/allocate", json=A_LINE)
         assert accepted.status_code == 202

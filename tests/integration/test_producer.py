@@ -28,11 +28,9 @@ def sender(endpoints: devstack.Endpoints) -> Iterator[producer.Producer]:
         yield opened
 
 
-@pytest.fixture
-def lost_sender() -> Iterator[producer.Producer]:
-    """A producer whose broker does not answer."""
-    with producer.Producer(clients.ClientConfig(kafka_logs.NOWHERE), delivery_timeout_s=0.5) as opened:
-        yield opened
+def a_lost_sender(*, delivery_timeout_s: float) -> producer.Producer:
+    """Return a producer whose broker does not answer."""
+    return producer.Producer(clients.ClientConfig(kafka_logs.NOWHERE), delivery_timeout_s=delivery_timeout_s)
 
 
 def some_messages(topic: str, count: int, *, keys: int = 7) -> Iterator[messages.OutboxMessage]:
@@ -167,18 +165,22 @@ def test_a_topic_that_does_not_exist_is_refused_with_the_remedy(endpoints: devst
         sender.send(kafka_logs.a_message(topic))
 
 
-def test_a_broker_that_does_not_answer_is_a_dependency_that_is_down(lost_sender: producer.Producer) -> None:
-    with pytest.raises(ports.DependencyDown, match=r"cannot send to orders: Kafka at 127\.0\.0\.1:1 does not answer"):
-        lost_sender.send(kafka_logs.a_message("orders"))
-    with pytest.raises(ports.DependencyDown, match=r"127\.0\.0\.1:1"):
-        lost_sender.send_all(some_messages("orders", 20_000))
+def test_a_broker_that_does_not_answer_is_a_dependency_that_is_down() -> None:
+    with a_lost_sender(delivery_timeout_s=0.5) as sender:
+        with pytest.raises(
+            ports.DependencyDown, match=r"cannot send to orders: Kafka at 127\.0\.0\.1:1 does not answer"
+        ):
+            sender.send(kafka_logs.a_message("orders"))
+        with pytest.raises(ports.DependencyDown, match=r"127\.0\.0\.1:1"):
+            sender.send_all(some_messages("orders", 20_000))
 
 
-def test_a_caller_waits_no_longer_than_it_wants_to(lost_sender: producer.Producer) -> None:
-    started = time.monotonic()
-    with pytest.raises(ports.DependencyDown, match=r"127\.0\.0\.1:1 did not confirm it within 0.05 s"):
-        lost_sender.send(kafka_logs.a_message("orders"), timeout_s=0.05)
-    assert time.monotonic() - started < 0.5
+def test_a_caller_waits_no_longer_than_it_wants_to() -> None:
+    with a_lost_sender(delivery_timeout_s=60) as sender:
+        started = time.monotonic()
+        with pytest.raises(ports.DependencyDown, match=r"127\.0\.0\.1:1 did not confirm it within 0.05 s"):
+            sender.send(kafka_logs.a_message("orders"), timeout_s=0.05)
+        assert time.monotonic() - started < 30
 
 
 def test_a_broker_that_is_killed_meanwhile_costs_no_message_and_repeats_none(breakable_stack: devstack.Stack) -> None:

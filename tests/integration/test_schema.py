@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,10 +83,18 @@ def test_migrating_again_changes_nothing(database: sqlalchemy.Engine) -> None:
     assert _details(database) == before
 
 
+def migrate_patiently(database: sqlalchemy.Engine) -> None:
+    """Migrate, again and again where others are at it for longer than one waits for a lock, as `init` does."""
+    while True:
+        with contextlib.suppress(ports.LockedOut):
+            schema.migrate(database)
+            return
+
+
 def test_several_may_migrate_at_once(database: sqlalchemy.Engine) -> None:
     with futures.ThreadPoolExecutor(3) as pool:
-        for done in [pool.submit(schema.migrate, database) for _ in range(3)]:
-            done.result(30)
+        for done in [pool.submit(migrate_patiently, database) for _ in range(3)]:
+            done.result(60)
     assert schema.remembered_schemas(database) == {}
 
 
@@ -151,8 +160,9 @@ _TO_PRODUCTS_AND_JOURNAL = (
 
 
 def test_a_migration_awaits_the_units_of_work_that_have_begun(
-    database: sqlalchemy.Engine, next_version: NextVersion
+    database: sqlalchemy.Engine, next_version: NextVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(schema, "_MODESTLY", "SET LOCAL lock_timeout = '60s'")  # whatever holds this test up meanwhile
     schema.migrate(database)
     next_version.does(database, *_TO_PRODUCTS_AND_JOURNAL)
     with futures.ThreadPoolExecutor(1) as pool, database.connect() as at_work:
@@ -173,7 +183,7 @@ def test_a_migration_gives_up_before_it_and_another_await_each_other(
     with futures.ThreadPoolExecutor(1) as pool, database.connect() as in_the_way:
         in_the_way.exec_driver_sql("SELECT FROM journal")
         migrated = pool.submit(schema.migrate, database)
-        waiting.wait_until(lambda: is_awaited(database, "journal"))
+        waiting.wait_until(lambda: is_awaited(database, "journal") or migrated.done())  # it does not wait for long
         in_the_way.exec_driver_sql("SELECT FROM products")  # that the migration has
         with pytest.raises(ports.LockedOut):
             migrated.result(30)
@@ -183,11 +193,11 @@ def test_a_migration_gives_up_before_it_and_another_await_each_other(
 
 def test_a_migration_may_take_longer_than_what_is_usual(database: sqlalchemy.Engine, next_version: NextVersion) -> None:
     schema.migrate(database)
-    next_version.does(database, "SELECT pg_sleep(0.5)", "ALTER TABLE products ADD COLUMN remark text")
-    options = {"options": "-c transaction_timeout=200ms"}
+    next_version.does(database, "SELECT pg_sleep(1.2)", "ALTER TABLE products ADD COLUMN remark text")
+    options = {"options": "-c transaction_timeout=1s"}
     hasty = sqlalchemy.create_engine(database.url, connect_args=options, poolclass=sqlalchemy.NullPool)
     with hasty.connect() as connection, pytest.raises(sqlalchemy.exc.DBAPIError):
-        connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+        connection.exec_driver_sql("SELECT pg_sleep(1.2)")
     assert schema.migrate(hasty) is True
 
 
