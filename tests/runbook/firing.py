@@ -25,7 +25,7 @@ from tests.runbook import recipes
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 _RULES = yaml.safe_load((recipes.DOCUMENT.parents[1] / "deploy/prometheus/allocation.rules.yml").read_text())
 RULES: dict[str, str] = {rule["alert"]: rule["expr"] for group in _RULES["groups"] for rule in group["rules"]}
 _JOB = {"job": "allocation"}
