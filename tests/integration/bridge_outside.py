@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from allocation import config
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 _LOOK_AGAIN_S = 0.02
 
 

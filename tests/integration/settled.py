@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from allocation import config
     from allocation.service_layer.operations import producing
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 Given = tuple[str, "Mapping[str, object]", str]  # the name of a record, its fields, its id
 

@@ -7,6 +7,7 @@ import threading
 from concurrent import futures
 from typing import TYPE_CHECKING
 
+import confluent_kafka
 import pytest
 import sqlalchemy
 from confluent_kafka import admin
@@ -124,7 +125,7 @@ def test_a_released_row_is_sent_in_its_place_once_its_topic_takes_it(
 ) -> None:
     large = insert(load, sku="LAMP", value=b"LAMP:0" + b" " * TOO_LARGE_BYTES)
     with a_running_relay(load.settings):
-        waiting.wait_until(lambda: is_quarantined(load, large))
+        waiting.wait_until(lambda: is_quarantined(load, large), deadline_s=30)
         insert(load, sku="LAMP", value=b"LAMP:1")
         allow_large_messages(endpoints, load.topic)
         assert outbox_rows.release(load.database, row_id=large) >= 1
@@ -166,12 +167,14 @@ def test_outages_of_kafka_and_of_the_database_are_outlasted(
 
 def test_a_relay_that_is_stopped_makes_room_for_the_next_at_once(load: outbox_load.Load) -> None:
     load.write()
-    with parts.running("relay", load.settings) as relay, parts.running("relay", load.settings) as standby:
-        waiting.wait_until(lambda: owner(load) is not None)
+    for_long = load.settings.model_copy(update={"relay_lease_s": 60.0})  # the first one has it until it lets go of it
+    with parts.running("relay", for_long) as relay, parts.running("relay", for_long) as standby:
+        waiting.wait_until(lambda: owner(load) is not None, deadline_s=30)
         active, waits = (relay, standby) if str(relay.process.pid) in str(owner(load)) else (standby, relay)
         waits.logged("relay.standby")
         assert active.stop() == 0
         waits.logged("relay.active")
+        assert waits.stop() == 0
 
 
 def test_setting_up_again_changes_nothing_for_a_relay_at_work(load: outbox_load.Load) -> None:
@@ -250,3 +253,15 @@ def allow_large_messages(endpoints: devstack.Endpoints, topic: str) -> None:
     )
     client = kafka_logs.raw_admin(endpoints)
     client.incremental_alter_configs([resource])[resource].result()
+    with kafka_logs.a_transactional_producer(endpoints) as producer:  # what it writes nobody sees
+        waiting.wait_until(lambda: takes(producer, topic, TOO_LARGE_BYTES), deadline_s=30)
+
+
+def takes(producer: confluent_kafka.Producer, topic: str, size_bytes: int) -> bool:
+    """Say whether the broker knows by now that it is to take so much."""
+    errors: list[confluent_kafka.KafkaError | None] = []
+    producer.begin_transaction()
+    producer.produce(topic, b" " * size_bytes, on_delivery=lambda error, _message: errors.append(error))
+    producer.flush()
+    producer.abort_transaction()
+    return errors == [None]
