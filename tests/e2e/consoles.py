@@ -65,6 +65,7 @@ def watched(endpoints: devstack.Endpoints, *, prefix: str | None = None) -> Iter
             database,
             endpoints,
             consumer_instance_id="worker-1",
+            session_timeout_ms=30_000,  # as long as it is told that a killed worker is missed
             grace_s=0.2,
             max_retries=0,
             console_token=TOKEN,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright import sync_api
 
-from tests.e2e import browsers, consoles, spectators
+from tests import waiting
+from tests.e2e import browsers, consoles, parts, spectators
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ pytestmark = [
 
 PAGES = ("flow", "stock", "story/order/o1", "letters", "parked", "replay")
 # On a quiet machine it is 5 s; a test is no benchmark.
-SEEN_WITHIN_MS = 30_000
+SEEN_WITHIN_MS = 45_000
 MARKUP = "<img src=x onerror=\"document.title='broken'\">"
 # axe-core, MPL-2.0, as the package brings it.
 AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
@@ -56,6 +57,7 @@ def system(endpoints: devstack.Endpoints) -> Iterator[consoles.Watched]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[sync_api.Browser]:
+    sync_api.expect.set_options(timeout=SEEN_WITHIN_MS)
     with browsers.running() as browser:
         yield browser
 
@@ -66,7 +68,7 @@ class Seen:
     def __init__(self, browser: sync_api.Browser, url: str, **context: Any) -> None:
         self.context = browser.new_context(**context)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(SEEN_WITHIN_MS)
         self.errors: list[str] = []
         self.requests: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -89,15 +91,13 @@ def seen(system: consoles.Watched, browser: sync_api.Browser) -> Iterator[Seen]:
     assert all(url.startswith(f"{system.url}/") for url in with_errors.requests)
 
 
-def wait_for_alarm(page: sync_api.Page, what: str) -> str:
-    """Wait until something of this name is wrong, for as long as it may take, and return what is said of it."""
-    found = page.locator("#alarms li", has=page.locator("strong", has_text=what)).first
-    found.wait_for(timeout=SEEN_WITHIN_MS)
-    return found.inner_text()
+def wait_for_alarm(page: sync_api.Page, what: str, text: str) -> None:
+    """Wait until it is said that something of this name is wrong, and how."""
+    page.locator("#alarms li", has=page.locator("strong", has_text=what), has_text=text).first.wait_for()
 
 
 def wait_until_well(page: sync_api.Page) -> None:
-    sync_api.expect(page.locator("#state")).to_have_text("All is well", timeout=20_000)
+    sync_api.expect(page.locator("#state")).to_have_text("All is well")
 
 
 def unlock(page: sync_api.Page) -> None:
@@ -133,7 +133,7 @@ def test_a_chart_rises_when_commands_arrive(seen: Seen, system: consoles.Watched
     system.produce(consoles.a_batch("c1", "CHART", 1))
     trace = page.locator("#stages svg.chart").first.locator("polyline.trace").last
     # Pairs of x and y, of which 38.0 is the ground.
-    sync_api.expect(trace).to_have_attribute("points", re.compile(r" \d+,(?!38\.0)\d"), timeout=15_000)
+    sync_api.expect(trace).to_have_attribute("points", re.compile(r" \d+,(?!38\.0)\d"))
 
 
 def test_the_bar_of_a_sku_is_as_long_as_its_numbers_say(seen: Seen) -> None:
@@ -153,16 +153,19 @@ WIDTHS = """() => {
 
 
 def test_the_terminal_shows_the_same(system: consoles.Watched) -> None:
-    shown = spectators.printed(system.settings, "top", "--once")
-    assert "all is well" in shown
-    assert "worker worker-1, 18 partitions" in shown
-    assert "dead letters 1" in shown
+    expected = {"all is well", "worker worker-1, 18 partitions", "dead letters 1"}
+
+    def shown() -> set[str]:
+        text = spectators.printed(system.settings, "top", "--once")
+        return {one for one in expected if one in text}
+
+    waiting.wait_until_equal(shown, expected, deadline_s=parts.DEADLINE_S)
 
 
 def test_the_story_of_a_line_says_which_command_moved_it(seen: Seen) -> None:
     page = seen.open("story/order/o1")
     tags = page.locator(".timeline .tag")
-    sync_api.expect(tags).to_have_text(["allocated", "deallocated", "allocated"], timeout=15_000)
+    sync_api.expect(tags).to_have_text(["allocated", "deallocated", "allocated"])
     steps = page.locator(".timeline li")
     sync_api.expect(steps.last).to_contain_text("late")
     sync_api.expect(steps.last).to_contain_text("ChangeBatchQuantity")
@@ -273,7 +276,8 @@ def test_ten_thousand_skus_are_scrolled_through_smoothly(seen: Seen, system: con
     page.get_by_label("SKU begins with").fill("MANY-")
     sync_api.expect(page.locator("#stock-count")).to_have_text("10,000 SKUs")
     frames_ms = page.evaluate(SCROLL)
-    assert statistics.median(frames_ms) < 100, "two frames each; the median, since the machine may be busy with others"
+    # Two frames are 33 ms, and somewhat more on a busy machine; of a list that holds all rows they take 900.
+    assert statistics.median(frames_ms) < 300
     page.get_by_role("button", name="MANY-10000").wait_for()
     assert page.locator("#stock-list li").count() < 60
 
@@ -339,8 +343,7 @@ def test_a_poisoned_sku_is_named_at_once_and_goes_on_when_it_is_released(seen: S
     wait_until_well(page)
     system.execute(FAILS_FOR)
     system.produce(consoles.an_order("p1", "POISON"), consoles.an_order("p2", "POISON"))
-    text = wait_for_alarm(page, "sku:POISON")
-    assert "a bug" in text
+    wait_for_alarm(page, "sku:POISON", "a bug")
     unlock(page)
     page.get_by_role("link", name="Parked").click()
     page.locator("#parked tbody tr", has_text="'p2'").get_by_role("checkbox").check()
@@ -361,7 +364,7 @@ def test_a_stuck_relay_is_named_at_once(seen: Seen, system: consoles.Watched) ->
     relay.send_signal(signal.SIGSTOP)
     try:
         system.produce(consoles.an_order("o3", "LAMP"))
-        assert "outbox" in wait_for_alarm(page, "relay-0")
+        wait_for_alarm(page, "relay-0", "outbox")
     finally:
         relay.send_signal(signal.SIGCONT)
     wait_until_well(page)
@@ -375,6 +378,6 @@ def test_a_killed_worker_is_named_at_once(seen: Seen, system: consoles.Watched) 
     worker = system.parts["worker"]
     worker.process.kill()
     system.produce(consoles.an_order("o4", "LAMP"))
-    assert "does not answer" in wait_for_alarm(page, "worker")
-    page.locator("#alarms li", has_text="worker-1 has lost its connection").wait_for(timeout=SEEN_WITHIN_MS)
-    page.locator("#alarms li", has_text="1 command wait").first.wait_for(timeout=SEEN_WITHIN_MS)
+    # Each is found out by another question, and whichever is answered first is shown first; one ends with the session.
+    for text in ("worker-1 has lost its connection", "does not answer", "1 command wait"):
+        wait_for_alarm(page, "worker", text)
