@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from allocation import config
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0  # for what takes a second or two on a machine that has nothing else to do
 
 
 class Part:
@@ -38,7 +38,11 @@ class Part:
     def logged(self, event: str) -> dict[str, Any]:
         """Wait for a log line of this event and return it."""
         while True:
-            text = self._lines.get(timeout=DEADLINE_S)
+            try:
+                text = self._lines.get(timeout=DEADLINE_S)
+            except queue.Empty:
+                msg = f"it says nothing more, and has not said {event}: {''.join(self.said)}"
+                raise AssertionError(msg) from None
             assert text is not None, f"it ended without {event}: {''.join(self.said)}"
             line: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
             if line.get("event") == event:
