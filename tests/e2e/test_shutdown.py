@@ -6,7 +6,7 @@ import contextlib
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import sqlalchemy
@@ -21,12 +21,26 @@ if TYPE_CHECKING:
     from tests.chaos import processes
 
 ORDERS = 6000
-# What the README promises: two seconds for the batch in hand and one to leave the group are meant.
-STOP_S = 5.0
-STOP_BESIDE_OTHER_TESTS_S = 10.0
-AT_ONCE_S = 3.0
 WAITERS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+class Limits(NamedTuple):
+    """How long a part may take to end that is told to stop, and one that is told twice."""
+
+    stop_s: float
+    at_once_s: float
+
+
+# What the README promises: two seconds for the batch in hand and one to leave the group are meant.
+PROMISED = Limits(stop_s=5.0, at_once_s=3.0)
+# On a machine that stalls: below the 30 s that Kubernetes and systemd give. Who does not hear the second signal ends
+# with another exit code, or not at all.
+BESIDE_OTHER_TESTS = Limits(stop_s=25.0, at_once_s=15.0)
+
+
+def limits_of(config: pytest.Config) -> Limits:
+    return PROMISED if config.getoption("--long") else BESIDE_OTHER_TESTS
 
 
 @contextlib.contextmanager
@@ -73,7 +87,7 @@ def test_the_batch_in_hand_is_finished_and_the_rest_is_handled_after_a_restart(
             assert worker.wait() == 0
             took_s = time.monotonic() - began
         floods.tell(f"stopped {took_s:.2f} s after {number.name}")
-        assert took_s < (STOP_S if pytestconfig.getoption("--long") else STOP_BESIDE_OTHER_TESTS_S)
+        assert took_s < limits_of(pytestconfig).stop_s
         assert "worker.stopped" in "".join(worker.said)
         assert 0 < flood.handled < flood.sent
         assert flood.number("SELECT count(*) FROM inbox") == flood.handled
@@ -81,7 +95,9 @@ def test_the_batch_in_hand_is_finished_and_the_rest_is_handled_after_a_restart(
 
 
 @pytest.mark.parametrize("second", SIGNALS, ids=lambda number: number.name)
-def test_a_second_signal_ends_it_at_once_wherever_it_is(initialised: config.Settings, second: signal.Signals) -> None:
+def test_a_second_signal_ends_it_at_once_wherever_it_is(
+    initialised: config.Settings, second: signal.Signals, pytestconfig: pytest.Config
+) -> None:
     static = initialised.model_copy(update={"consumer_instance_id": "only"})
     with backlog(static) as flood:
         with held_by_someone(static, "sku:LAMP"), parts.running("worker", static) as worker:
@@ -94,5 +110,5 @@ def test_a_second_signal_ends_it_at_once_wherever_it_is(initialised: config.Sett
             took_s = time.monotonic() - began
         floods.tell(f"ended {took_s:.2f} s after the second signal")
         assert code == 128 + second
-        assert took_s < AT_ONCE_S
+        assert took_s < limits_of(pytestconfig).at_once_s
         finish(static, flood)

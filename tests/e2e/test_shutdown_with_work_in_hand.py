@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SKUS, ROWS = 10, 2000  # four passes of the relay
 EVENTS = 1200  # three groups of the bridge
-CALL_S = 3.0
 A_BATCH = {"ref": "b1", "sku": "CHAIR", "qty": 10}
 
 
@@ -47,8 +46,8 @@ def locked(database: sqlalchemy.Engine, table: str) -> Iterator[Callable[[], boo
 
 
 @pytest.fixture
-def limit_s(pytestconfig: pytest.Config) -> float:
-    return test_shutdown.STOP_S if pytestconfig.getoption("--long") else test_shutdown.STOP_BESIDE_OTHER_TESTS_S
+def limits(pytestconfig: pytest.Config) -> test_shutdown.Limits:
+    return test_shutdown.limits_of(pytestconfig)
 
 
 @pytest.fixture
@@ -83,13 +82,13 @@ def stop(part: processes.Part, *, within_s: float) -> None:
     assert took_s < within_s
 
 
-def stop_twice(part: processes.Part | parts.Part) -> None:
+def stop_twice(part: processes.Part | parts.Part, limits: test_shutdown.Limits) -> None:
     """Tell one to stop that cannot go on, tell it again, and fail unless it ends at once."""
     test_shutdown.send(part, signal.SIGTERM)
     test_shutdown.send(part, signal.SIGTERM)
     began = time.monotonic()
     assert part.process.wait(processes.DEADLINE_S) == 128 + signal.SIGTERM
-    assert time.monotonic() - began < test_shutdown.AT_ONCE_S
+    assert time.monotonic() - began < limits.at_once_s
 
 
 def check_that_the_next_sends_the_rest(load: outbox_load.Load) -> None:
@@ -101,17 +100,17 @@ def check_that_the_next_sends_the_rest(load: outbox_load.Load) -> None:
 
 @pytest.mark.parametrize("point", ["relay.after_produce:2", "relay.before_commit:2", "relay.after_commit:2"])
 def test_a_relay_finishes_the_pass_in_hand_and_leaves_the_rest_to_the_next(
-    load: outbox_load.Load, tmp_path: Path, limit_s: float, point: str
+    load: outbox_load.Load, tmp_path: Path, limits: test_shutdown.Limits, point: str
 ) -> None:
     with halted("relay", load.settings, tmp_path, at=point) as relay:
-        stop(relay, within_s=limit_s)
+        stop(relay, within_s=limits.stop_s)
         assert len(relay.lines("relay.pass")) >= 2
     assert load.unsent()
     check_that_the_next_sends_the_rest(load)
 
 
 def test_a_second_signal_ends_a_relay_at_once_between_what_kafka_has_and_what_the_outbox_has(
-    load: outbox_load.Load, tmp_path: Path
+    load: outbox_load.Load, tmp_path: Path, limits: test_shutdown.Limits
 ) -> None:
     with (
         halted("relay", load.settings, tmp_path, at="relay.after_commit:2") as relay,
@@ -119,7 +118,7 @@ def test_a_second_signal_ends_a_relay_at_once_between_what_kafka_has_and_what_th
     ):
         relay.thaw()
         waiting.wait_until(is_waited_for, deadline_s=parts.DEADLINE_S)
-        stop_twice(relay)
+        stop_twice(relay, limits)
     check_that_the_next_sends_the_rest(load)
 
 
@@ -146,17 +145,17 @@ def heard(programs: outside.Programs) -> list[str]:
 
 
 def test_a_bridge_stores_what_it_has_passed_on_and_leaves_the_rest_to_the_next(
-    initialised: config.Settings, tmp_path: Path, limit_s: float
+    initialised: config.Settings, tmp_path: Path, limits: test_shutdown.Limits
 ) -> None:
     with events_to_pass_on(initialised) as programs:
         with halted("bridge", initialised, tmp_path, at="bridge.after_delivery:1") as bridge:
-            stop(bridge, within_s=limit_s)
+            stop(bridge, within_s=limits.stop_s)
         with parts.running("bridge", initialised):
             assert heard(programs) == orders()
 
 
 def test_a_bridge_forwards_what_it_has_taken_from_redis_before_it_stops(
-    initialised: config.Settings, tmp_path: Path, limit_s: float
+    initialised: config.Settings, tmp_path: Path, limits: test_shutdown.Limits
 ) -> None:
     with outside.programs(initialised) as programs, outside.watching(initialised, "allocate") as commands:
         bridge = processes.Part(
@@ -168,13 +167,13 @@ def test_a_bridge_forwards_what_it_has_taken_from_redis_before_it_stops(
             for order in orders():
                 programs.publish("allocate", {"orderid": order, "sku": "LAMP", "qty": 1})
             bridge.await_halt()
-            stop(bridge, within_s=limit_s)
+            stop(bridge, within_s=limits.stop_s)
         assert [commands.decode(record)["orderid"] for record in commands.next(EVENTS)] == orders()
         assert commands.sees_nothing_more()
 
 
 def test_a_second_signal_ends_a_bridge_at_once_and_only_what_it_had_in_hand_may_be_heard_again(
-    initialised: config.Settings, tmp_path: Path
+    initialised: config.Settings, tmp_path: Path, limits: test_shutdown.Limits
 ) -> None:
     database = sqlalchemy.create_engine(initialised.database_url)
     with events_to_pass_on(initialised) as programs:
@@ -184,7 +183,7 @@ def test_a_second_signal_ends_a_bridge_at_once_and_only_what_it_had_in_hand_may_
         ):
             bridge.thaw()
             waiting.wait_until(is_waited_for, deadline_s=parts.DEADLINE_S)
-            stop_twice(bridge)
+            stop_twice(bridge, limits)
         with parts.running("bridge", initialised):
             found = heard(programs)
     database.dispose()
@@ -219,22 +218,24 @@ def check_that_a_worker_handles_it_once(settings: config.Settings) -> None:
 
 
 def test_an_api_answers_the_call_in_hand_and_its_command_is_handled_later(
-    initialised: config.Settings, limit_s: float
+    initialised: config.Settings, limits: test_shutdown.Limits
 ) -> None:
-    settings = initialised.model_copy(update={"http_timeout_s": CALL_S})
+    settings = initialised.model_copy(update={"http_timeout_s": test_http.CALL_S})
     with a_call_that_waits(settings) as (api, answer):
         api.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert api.wait() == 0
-        assert time.monotonic() - began < limit_s
+        assert time.monotonic() - began < test_http.CALL_S + limits.stop_s
         assert answer.result(parts.DEADLINE_S)[0] == 202
     check_that_a_worker_handles_it_once(settings)
 
 
-def test_a_second_signal_ends_an_api_at_once_and_its_command_is_handled_later(initialised: config.Settings) -> None:
+def test_a_second_signal_ends_an_api_at_once_and_its_command_is_handled_later(
+    initialised: config.Settings, limits: test_shutdown.Limits
+) -> None:
     settings = initialised.model_copy(update={"http_timeout_s": parts.DEADLINE_S})
     with a_call_that_waits(settings) as (api, answer):
-        stop_twice(api)
+        stop_twice(api, limits)
         with pytest.raises((OSError, http.client.HTTPException)):
             answer.result(parts.DEADLINE_S)
     check_that_a_worker_handles_it_once(settings)
