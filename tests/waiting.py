@@ -10,10 +10,11 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+DEADLINE_S = 60.0  # for what takes milliseconds on a machine that has nothing else to do
 _POLL_INTERVAL_S = 0.01
 
 
-def wait_until(condition: Callable[[], bool], *, deadline_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], *, deadline_s: float = DEADLINE_S) -> None:
     """Return as soon as the condition holds; fail after the deadline."""
     end = time.monotonic() + deadline_s
     while not condition():
@@ -21,7 +22,7 @@ def wait_until(condition: Callable[[], bool], *, deadline_s: float = 10.0) -> No
         time.sleep(_POLL_INTERVAL_S)
 
 
-def wait_until_equal(ask: Callable[[], _T], expected: _T, *, deadline_s: float = 10.0) -> None:
+def wait_until_equal(ask: Callable[[], _T], expected: _T, *, deadline_s: float = DEADLINE_S) -> None:
     """Return as soon as this is the answer; fail after the deadline, and say what the last answer was."""
     end = time.monotonic() + deadline_s
     while (found := ask()) != expected:
