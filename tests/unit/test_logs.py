@@ -52,7 +52,7 @@ def written() -> list[str]:
     with (
         ours,
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], env=environment(None) | {"PYTHONUNBUFFERED": "1"}, stderr=theirs
+            [sys.executable, "-c", PROGRAM], env=environment(None) | {"PYTHONUNBUFFERED": "1"}, stderr=theirs.fileno()
         ),
     ):
         theirs.close()
