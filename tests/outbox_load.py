@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import threading
 import uuid
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import confluent_kafka
 
 from allocation import bootstrap, config
-from allocation.adapters.kafka import topic_specs
+from allocation.adapters.kafka import topic_specs, whole_logs
 from allocation.adapters.kafka import topics as kafka_topics
 from allocation.adapters.postgres import dedicated, notifications, schema
-from tests import databases, waiting
+from tests import databases, meanwhile, waiting
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     import sqlalchemy
 
@@ -28,6 +29,7 @@ SKUS = 40
 _WRITERS = 4
 _MAX_ROWS = 6
 _LONGEST_TRANSACTION_S = 0.01
+_SETTLE_TIMEOUT_S = 60.0
 # Some transactions end in nothing and leave gaps between the ids.
 _ROLLED_BACK = 0.1
 _INSERT = (
@@ -66,22 +68,12 @@ class Load:
 
     def write(self, *, sku: str = "LAMP", rows: int = 1) -> None:
         """Commit rows of one sku, and say so."""
-        with dedicated.connection(self.database) as connection:
+        with self._connection() as connection:
             self._write(connection, sku, rows)
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Write without pause until the block ends; ids are drawn in another order than they are committed."""
-        stopping = threading.Event()
-        threads = [threading.Thread(target=self._write_until, args=(stopping,)) for _ in range(_WRITERS)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            for thread in threads:
-                thread.join()
+        return meanwhile.doing(*[self._write_until] * _WRITERS)
 
     def unsent(self) -> int:
         """Return how many rows wait."""
@@ -90,7 +82,7 @@ class Load:
 
     def wait_until_sent(self) -> None:
         """Wait until the outbox is empty."""
-        waiting.wait_until(lambda: self.unsent() == 0, deadline_s=30)
+        waiting.wait_until(lambda: self.unsent() == 0, deadline_s=60)
 
     def check_published(self) -> None:
         """Fail unless each row was published once, and those of a sku in their order."""
@@ -99,11 +91,18 @@ class Load:
 
     def check_published_so_far(self) -> None:
         """Fail if a row was published twice, or before another that comes first."""
-        numbers = published(self.settings, self.topic)
+        numbers = published(self.settings, self.topic, so_far=True)
         assert numbers == {sku: list(range(len(found))) for sku, found in numbers.items()}
 
-    def _write_until(self, stopping: threading.Event) -> None:
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[Any]:
         with dedicated.connection(self.database) as connection:
+            # The worker tries again where another one is held up; here each waits for as long as that takes.
+            connection.cursor().execute("SET lock_timeout = 0")
+            yield connection
+
+    def _write_until(self, stopping: threading.Event) -> None:
+        with self._connection() as connection:
             while not stopping.is_set():
                 sku = f"SKU-{self._random.randrange(SKUS)}"
                 is_rolled_back = self._random.random() < _ROLLED_BACK
@@ -125,8 +124,14 @@ class Load:
         cursor.execute("COMMIT")
 
 
-def published(settings: config.Settings, topic: str) -> dict[str, list[int]]:
-    """Return the numbers of each sku as an ordinary consumer of committed records reads them."""
+def published(settings: config.Settings, topic: str, *, so_far: bool = False) -> dict[str, list[int]]:
+    """Return the numbers of each sku as an ordinary consumer of committed records reads them.
+
+    `so_far` says that a transaction may be open, which hides what stands behind it; it is not waited for then.
+    """
+    if not so_far:
+        # A relay is told of its commit, and deletes its rows, before the markers are written that let it be seen.
+        whole_logs.WholeLogs(bootstrap.kafka_clients(settings), settle_timeout_s=_SETTLE_TIMEOUT_S).bounds([topic])
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -141,7 +146,7 @@ def published(settings: config.Settings, topic: str) -> dict[str, list[int]]:
     numbers: defaultdict[str, list[int]] = defaultdict(list)
     unfinished = set(partitions)
     while unfinished:
-        message = consumer.poll(10)
+        message = consumer.poll(30)
         assert message is not None, f"no end of partitions {unfinished}"
         error = message.error()
         if error is None:
