@@ -69,7 +69,9 @@ class Part:
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """Return its log lines of this event."""
-        texts = [text for text in self.log.read_text(errors="replace").splitlines() if text.startswith("{")]
+        # What stands behind the last line break is being written.
+        whole = self.log.read_text(errors="replace").rpartition("\n")[0]
+        texts = [text for text in whole.splitlines() if text.startswith("{")]
         return [line for line in map(json.loads, texts) if line.get("event") == event]
 
     def await_line(self, event: str, *, deadline_s: float = DEADLINE_S) -> dict[str, Any]:

@@ -22,8 +22,8 @@ RESTART_S = 2.0
 TAKEOVER_S = 10.0
 # In the short run, beside other tests, a longer deadline tells as well: without what is tested here, it would take as
 # long as this session.
-PATIENCE_S = 12.0
-LONG_SESSION_MS = 40_000
+PATIENCE_S = 30.0
+LONG_SESSION_MS = 60_000
 
 
 class Orders:
