@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests import waiting
+from tests.e2e import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,13 +85,35 @@ def test_the_story_is_told_and_everything_is_gone_at_its_end(tmp_path: Path) -> 
     assert left_behind(tmp_path) == []
 
 
+def workers(directory: Path) -> list[int]:
+    """Return the process ids of the workers that the demonstration has started."""
+    logged = "".join(log.read_text().rpartition("\n")[0] for log in directory.glob("*/parts.log"))
+    started = [json.loads(line) for line in logged.splitlines() if '"run.part_started"' in line]
+    return [line["pid"] for line in started if line["part"] == "worker"]
+
+
+@pytest.mark.long
+def test_a_worker_that_comes_up_long_after_the_api_is_waited_for(tmp_path: Path) -> None:
+    with demo(tmp_path, "--lines", "100") as process:
+        assert process.stdout is not None
+        assert any("[3/6]" in line for line in process.stdout)
+        waiting.wait_until(lambda: bool(workers(tmp_path)), deadline_s=parts.DEADLINE_S)
+        (worker,) = workers(tmp_path)
+        os.kill(worker, signal.SIGSTOP)
+        assert any("The API listens" in line for line in process.stdout)
+        threading.Event().wait(7)  # longer than a call waits by default
+        os.kill(worker, signal.SIGCONT)
+        output, errors = process.communicate()
+    assert (process.returncode, errors) == (0, ""), output
+
+
 @pytest.mark.parametrize(("chapter", "number"), [("[1/6]", signal.SIGTERM), ("[5/6]", signal.SIGINT)])
 def test_an_interruption_stops_everything(tmp_path: Path, chapter: str, number: signal.Signals) -> None:
     with demo(tmp_path) as process:
         assert process.stdout is not None
         assert any(chapter in line for line in process.stdout)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=120)
     assert (process.returncode, errors.strip()) == (
         130,
         "Interrupted; everything is stopped, and the data are removed.",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from allocation import config
 
-# The API answers within 5 s; what it announces is on its topic soon after, on a small machine as well.
+# The API answers within 15 s; what it announces is on its topic soon after, on a small machine as well.
 DEADLINE_S = 20.0
 
 

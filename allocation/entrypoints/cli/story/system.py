@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _PREFIX = "ALLOCATION_"
 # Four Python processes that start at once on a small machine, the group's first rebalance included.
 _READY_DEADLINE_S = 60.0
+# The worker may come up after the API, and a busy machine stalls: a call waits for its outcome rather than be told
+# that it is pending. Below what the story's own calls may take.
+_HTTP_TIMEOUT_S = 15.0
 _POLL_INTERVAL_S = 0.1
 # `allocation run` stops its parts in 25 s at most.
 _STOP_TIMEOUT_S = 30.0
@@ -101,6 +104,7 @@ def _settings(endpoints: devstack.Endpoints) -> config.Settings:
             "redis_url": endpoints.redis_url,
             "schema_registry_url": endpoints.schema_registry_url,
             "http_port": http_port,
+            "http_timeout_s": _HTTP_TIMEOUT_S,
             "log_format": "json",
         }
     )
