@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_T = TypeVar("_T")
 
 DEADLINE_S = 60.0  # for what takes milliseconds on a machine that has nothing else to do
 _POLL_INTERVAL_S = 0.01
@@ -22,7 +20,7 @@ def wait_until(condition: Callable[[], bool], *, deadline_s: float = DEADLINE_S)
         time.sleep(_POLL_INTERVAL_S)
 
 
-def wait_until_equal(ask: Callable[[], _T], expected: _T, *, deadline_s: float = DEADLINE_S) -> None:
+def wait_until_equal(ask: Callable[[], object], expected: object, *, deadline_s: float = DEADLINE_S) -> None:
     """Return as soon as this is the answer; fail after the deadline, and say what the last answer was."""
     end = time.monotonic() + deadline_s
     while (found := ask()) != expected:
