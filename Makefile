@@ -67,7 +67,7 @@ bench: install  ## Measure on a stack of its own, half an hour; BENCH="--scenari
 compose-up:  ## Build the image, start the whole system in containers, wait until it is healthy
 	$(COMPOSE) up --detach --build
 	@id=$$($(COMPOSE) ps -q api); \
-	for second in $$(seq 60); do \
+	for second in $$(seq 180); do \
 	  [ "$$(docker inspect --format '{{.State.Health.Status}}' "$$id")" != healthy ] || exit 0; sleep 1; \
 	done; echo "The API is not healthy; see: $(COMPOSE) logs api" >&2; exit 1
 

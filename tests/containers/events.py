@@ -15,7 +15,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import time
+import uuid
 
 import httpx2
 import stamina
@@ -22,6 +24,7 @@ _PROJECT = "allocation"
 _HEALTHY_DEADLINE_S = 90.0
 # Longer than the API waits for an outcome.
 _CALL_TIMEOUT_S = 30.0
+_OUTCOME_DEADLINE_S = 60.0
 
 
 class NotHealthyError(Exception):
@@ -31,6 +34,16 @@ class NotHealthyError(Exception):
 def call(method: str, path: str, **body: object) -> httpx2.Response:
     """Call the API; arguments by name are the fields of the body."""
     return httpx2.request(method, f"{API_URL}{path}", json=body or None, timeout=_CALL_TIMEOUT_S)
+
+
+def post(path: str, **body: object) -> httpx2.Response:
+    """Call the API as a patient caller does: with a key, again for as long as the outcome is pending."""
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    deadline = time.monotonic() + _OUTCOME_DEADLINE_S
+    while True:
+        answer = httpx2.post(f"{API_URL}{path}", json=body, headers=key, timeout=_CALL_TIMEOUT_S)
+        if answer.status_code != httpx2.codes.ACCEPTED or time.monotonic() > deadline:
+            return answer
 
 
 def health(service: str) -> str:

@@ -17,7 +17,7 @@ def test_commands_sent_while_the_worker_is_dead_are_handled_when_it_is_back(
     unique: str, kafka_events: events.Reader
 ) -> None:
     sku, ref, order = f"DESK-{unique}", f"batch-{unique}", f"order-{unique}"
-    system.call("POST", "/add_batch", ref=ref, sku=sku, qty=10, eta=None)
+    system.post("/add_batch", ref=ref, sku=sku, qty=10, eta=None)
 
     system.kill("worker")
     answer = system.call("POST", "/allocate", orderid=order, sku=sku, qty=4)
@@ -31,8 +31,8 @@ def test_commands_sent_while_the_worker_is_dead_are_handled_when_it_is_back(
 @pytest.mark.timeout(300)
 def test_everything_killed_and_started_again_goes_on_with_its_data(unique: str, kafka_events: events.Reader) -> None:
     sku, ref, before, after = f"SOFA-{unique}", f"batch-{unique}", f"before-{unique}", f"after-{unique}"
-    system.call("POST", "/add_batch", ref=ref, sku=sku, qty=10, eta=None)
-    system.call("POST", "/allocate", orderid=before, sku=sku, qty=4)
+    system.post("/add_batch", ref=ref, sku=sku, qty=10, eta=None)
+    system.post("/allocate", orderid=before, sku=sku, qty=4)
     schema_ids = _schema_ids()
 
     system.kill(*system.PARTS, *system.INFRASTRUCTURE)
@@ -40,7 +40,7 @@ def test_everything_killed_and_started_again_goes_on_with_its_data(unique: str, 
 
     assert _schema_ids() == schema_ids
     assert system.call("GET", f"/allocations/{before}").json()[0]["batchref"] == ref
-    system.call("POST", "/allocate", orderid=after, sku=sku, qty=6)
+    system.post("/allocate", orderid=after, sku=sku, qty=6)
     assert kafka_events.wait_for("line_allocated", orderid=after).fields["batchref"] == ref
     verified = system.verify()
     assert verified.returncode == 0, verified.stdout + verified.stderr

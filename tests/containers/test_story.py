@@ -19,10 +19,10 @@ def test_shrinking_a_batch_on_redis_moves_its_line_and_both_sides_hear_of_it(
 ) -> None:
     sku, early, late, order = f"LAMP-{unique}", f"early-{unique}", f"late-{unique}", f"order-{unique}"
     line: dict[str, str | int] = {"orderid": order, "sku": sku, "qty": 10}
-    assert system.call("POST", "/add_batch", ref=late, sku=sku, qty=100, eta="2031-02-01").status_code == 201
-    assert system.call("POST", "/add_batch", ref=early, sku=sku, qty=100, eta="2031-01-01").status_code == 201
+    assert system.post("/add_batch", ref=late, sku=sku, qty=100, eta="2031-02-01").status_code == 201
+    assert system.post("/add_batch", ref=early, sku=sku, qty=100, eta="2031-01-01").status_code == 201
 
-    answer = system.call("POST", "/allocate", **line)
+    answer = system.post("/allocate", **line)
 
     assert (answer.status_code, answer.json()) == (201, {"batchref": early})
     allocated = kafka_events.wait_for("line_allocated", **line)
@@ -44,16 +44,16 @@ def test_shrinking_a_batch_on_redis_moves_its_line_and_both_sides_hear_of_it(
 
 def test_an_order_that_finds_no_room_is_announced_as_out_of_stock(unique: str, kafka_events: events.Reader) -> None:
     sku, order = f"CHAIR-{unique}", f"order-{unique}"
-    system.call("POST", "/add_batch", ref=f"batch-{unique}", sku=sku, qty=9, eta=None)
+    system.post("/add_batch", ref=f"batch-{unique}", sku=sku, qty=9, eta=None)
 
-    answer = system.call("POST", "/allocate", orderid=order, sku=sku, qty=10)
+    answer = system.post("/allocate", orderid=order, sku=sku, qty=10)
 
     assert (answer.status_code, answer.json()) == (201, {"batchref": None})
     assert kafka_events.wait_for("out_of_stock", orderid=order).fields["sku"] == sku
 
 
 def test_an_unknown_sku_is_refused_by_name(unique: str) -> None:
-    answer = system.call("POST", "/allocate", orderid=f"order-{unique}", sku=f"NONE-{unique}", qty=1)
+    answer = system.post("/allocate", orderid=f"order-{unique}", sku=f"NONE-{unique}", qty=1)
     assert (answer.status_code, answer.json()["message"]) == (400, f"Invalid sku NONE-{unique}")
 
 
