@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -97,7 +96,7 @@ def test_another_worker_takes_over_from_one_that_was_killed(
         orders = Orders(flood)
         with parts.running("worker", settings[0]) as first, parts.running("worker", settings[1]) as second:
             half = 3 * PARTITIONS // 2  # of three topics
-            waiting.wait_until(lambda: share(first) == share(second) == half, deadline_s=parts.DEADLINE_S)
+            waiting.wait_until(lambda: parts.share(first) == parts.share(second) == half, deadline_s=parts.DEADLINE_S)
             assert_of_one_owner(first, second)
             orders.place()
             first.process.kill()
@@ -138,29 +137,19 @@ def test_a_killed_worker_that_restarts_under_kip_848_goes_on_when_its_session_is
         settle(flood, orders, cell)
 
 
-def share(worker: parts.Part) -> int:
-    """Return how many partitions a worker has, as it told when it was given some and when some were taken."""
-    given = sum(len(line["at"]) for line in told(worker) if line["event"] == "worker.assigned")
-    return given - sum(int(line["partitions"]) for line in told(worker) if line["event"] == "worker.revoked")
-
-
 def assert_of_one_owner(*workers: parts.Part) -> None:
     """Fail if a worker has a partition of one topic without those of its number of the others.
 
     Who gave up a part is not asked: it tells how many, not which.
     """
-    newcomers = [worker for worker in workers if all(line["event"] != "worker.revoked" for line in told(worker))]
+    newcomers = [
+        worker for worker in workers if all(line["event"] != "worker.revoked" for line in parts.assignments(worker))
+    ]
     assert newcomers
     for worker in newcomers:
         topics_by_number: dict[str, set[str]] = {}
-        for line in told(worker):
+        for line in parts.assignments(worker):
             for place in line["at"]:
                 topic, _, number = place.rpartition("/")
                 topics_by_number.setdefault(number, set()).add(topic)
         assert {len(topics) for topics in topics_by_number.values()} == {3}, topics_by_number
-
-
-def told(worker: parts.Part) -> list[dict[str, Any]]:
-    """Return what a worker said of its partitions."""
-    lines: list[dict[str, Any]] = [json.loads(text) for text in tuple(worker.said) if text.startswith("{")]
-    return [line for line in lines if line["event"] in ("worker.assigned", "worker.revoked")]

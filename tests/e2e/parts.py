@@ -87,3 +87,15 @@ def environment(settings: config.Settings) -> dict[str, str]:
         f"ALLOCATION_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()
     }
+
+
+def share(worker: Part) -> int:
+    """Return how many partitions a worker has, as it told when it was given some and when some were taken."""
+    given = sum(len(line["at"]) for line in assignments(worker) if line["event"] == "worker.assigned")
+    return given - sum(int(line["partitions"]) for line in assignments(worker) if line["event"] == "worker.revoked")
+
+
+def assignments(worker: Part) -> list[dict[str, Any]]:
+    """Return what a worker said of its partitions."""
+    lines: list[dict[str, Any]] = [json.loads(text) for text in tuple(worker.said) if text.startswith("{")]
+    return [line for line in lines if line["event"] in ("worker.assigned", "worker.revoked")]

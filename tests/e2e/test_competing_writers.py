@@ -11,7 +11,6 @@ import pytest
 import sqlalchemy
 
 from tests import meanwhile, waiting
-from tests.chaos import test_takeover
 from tests.e2e import floods, parts
 
 if TYPE_CHECKING:
@@ -112,9 +111,7 @@ def compete(
         ):
             # Of what is there before, the one that is up first may leave nothing to the other.
             half = 3 * PARTITIONS // 2  # of three topics
-            waiting.wait_until(
-                lambda: test_takeover.share(first) == test_takeover.share(second) == half, deadline_s=parts.DEADLINE_S
-            )
+            waiting.wait_until(lambda: parts.share(first) == parts.share(second) == half, deadline_s=parts.DEADLINE_S)
             for round_ in range(MOST_ROUNDS):
                 scatter(flood, orders, round_=round_)
                 flood.await_handled()
