@@ -67,6 +67,10 @@ class NotReady(ports.DependencyDown):
     """Kafka answers, but cannot do it yet; a moment later it mostly can."""
 
 
+class Behind(NotReady):
+    """A broker has not heard yet of the leader that its own metadata name: a matter of moments (KIP-320)."""
+
+
 def kafka_error(exception: confluent_kafka.KafkaException) -> confluent_kafka.KafkaError:
     """Return the error that an exception of the client carries."""
     error: confluent_kafka.KafkaError = exception.args[0]
@@ -88,5 +92,6 @@ def failure(action: str, error: confluent_kafka.KafkaError, *, servers: str) -> 
             "check that it runs there, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS"
         )
     if error.code() in _NOT_READY:
-        return NotReady(f"cannot {action}: Kafka at {servers} is not ready for it ({error.str()})")
+        kind = Behind if error.code() == confluent_kafka.KafkaError.UNKNOWN_LEADER_EPOCH else NotReady
+        return kind(f"cannot {action}: Kafka at {servers} is not ready for it ({error.str()})")
     return KafkaRefused(f"cannot {action}: Kafka at {servers} refuses it: {error.str()} ({error.name()})")

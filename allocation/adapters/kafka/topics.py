@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import confluent_kafka
+import stamina
 from confluent_kafka import admin
 
 from allocation.adapters.kafka import clients, errors
@@ -32,6 +33,11 @@ _UNCOMMITTED = confluent_kafka.IsolationLevel.READ_UNCOMMITTED
 REQUEST_TIMEOUT_S = 10.0
 # A controller's news reaches the brokers within some 10 ms, as do the markers of a transaction; nobody tells of either.
 _PROPAGATION_POLL_S = 0.02
+# A broker that stood still for some seconds hears of its leaders anew: of each partition, one after the other. Short
+# against what a stop or `/readyz` may take.
+_ONCE_CAUGHT_UP = stamina.retry(
+    on=errors.Behind, attempts=None, timeout=2.0, wait_initial=_PROPAGATION_POLL_S, wait_max=0.2
+)
 
 
 class TopicMismatch(Exception):
@@ -185,6 +191,7 @@ class TopicAdmin:
     ) -> dict[TopicPartition, int]:
         return {partition: one.offset for partition, one in self._listed(partitions, spec, isolation).items()}
 
+    @_ONCE_CAUGHT_UP
     def _listed(
         self,
         partitions: Sequence[TopicPartition],
