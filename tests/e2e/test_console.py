@@ -310,6 +310,16 @@ def test_without_the_token_nothing_can_be_done_and_with_a_wrong_one_neither(seen
     seen.errors.clear()  # the browser tells of the 401
 
 
+def test_a_list_that_could_not_be_loaded_is_there_once_it_can(seen: Seen) -> None:
+    page = seen.open()
+    page.route("**/api/dead-letters?*", lambda route: route.abort())
+    page.get_by_role("link", name="Dead letters").click()
+    page.locator("#letters .wrong").wait_for()
+    page.unroute("**/api/dead-letters?*")
+    page.locator("#letters tbody tr", has_text="UNKNOWN").wait_for()
+    seen.errors.clear()  # the browser tells of what it could not load
+
+
 def test_a_dead_letter_is_redriven_for_a_reason_once_that_is_confirmed(seen: Seen, system: consoles.Watched) -> None:
     page = seen.open("letters")
     unlock(page)

@@ -6,7 +6,7 @@ import { confirm, enable } from "./confirm.js";
 
 /** `load` fetches rows, `cells` shows one, `key` names one, `actions` by button: what is asked, and done. */
 export function chosenList({ form, into, what, path, parameters, rows, columns, cells, key, actions, empty }) {
-  let chosen = new Set(), shown = [], isOpen = false, seen = null, done = "";
+  let chosen = new Set(), shown = [], isOpen = false, hasFailed = false, seen = null, done = "";
   const output = $("output", form);
   const buttons = [...form.querySelectorAll("[data-do]")].filter((one) => one.dataset.do in actions);
 
@@ -34,6 +34,7 @@ export function chosenList({ form, into, what, path, parameters, rows, columns, 
   }
 
   async function load() {
+    hasFailed = false;
     try {
       const found = await get(path, parameters());
       shown = found[rows];
@@ -43,6 +44,7 @@ export function chosenList({ form, into, what, path, parameters, rows, columns, 
       output.textContent = done || (found.more ? `the oldest ${count(shown.length, what)}` : count(shown.length, what));
       draw();
     } catch (error) {
+      hasFailed = true;
       output.textContent = "";
       into.replaceChildren(el("p", { class: "wrong empty" }, error.message));
     }
@@ -68,11 +70,11 @@ export function chosenList({ form, into, what, path, parameters, rows, columns, 
     open() { isOpen = true; anew(); },
     close() { isOpen = false; },
     load: anew,
-    /** Load again when the live figures have changed. */
+    /** Load again when the live figures have changed, or the last time it could not be loaded. */
     hear(now) {
       const changed = seen !== null && seen !== now;
       seen = now;
-      if (isOpen && changed) load();
+      if (isOpen && (changed || hasFailed)) load();
     },
   };
 }
