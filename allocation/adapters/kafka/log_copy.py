@@ -44,7 +44,8 @@ class LogCopy:
 
     def copy(self, at: topics.TopicPartition, *, change: Callable[[messages.Record], messages.Record]) -> int:
         """Copy a partition whole; returns how many records it has."""
-        (marks,) = self._ends.watermarks([at]).values()
+        # What was committed by those that were stopped a moment ago may still be hidden.
+        (marks,) = self._ends.settled_watermarks(self._ends.high_watermarks([at]), timeout_s=_TIMEOUT_S).values()
         if marks.begin:
             raise errors.KafkaRefused(f"{at} has lost its records before offset {marks.begin}: it cannot be copied")
         count, last = 0, None
