@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+import stamina.instrumentation
 import structlog
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def configure(settings: config.Settings) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    stamina.instrumentation.set_on_retry_hooks([_tell_of_retry])  # by itself it warns, and shows what was passed
 
 
 def warn_of_unknown(name: str) -> None:
@@ -43,3 +45,13 @@ def _console() -> structlog.dev.ConsoleRenderer:
 
 def _as_it_is(_logger: object, _name: str, line: structlog.types.EventDict) -> structlog.types.EventDict:
     return line
+
+
+def _tell_of_retry(details: stamina.instrumentation.RetryDetails) -> None:
+    structlog.get_logger().debug(
+        "retry.scheduled",
+        callable=details.name,
+        number=details.retry_num,
+        wait_s=round(details.wait_for, 2),
+        cause=type(details.caused_by).__name__,
+    )

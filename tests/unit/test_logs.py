@@ -31,16 +31,36 @@ except ValueError:
     log.exception("worker.failed")
 """
 
+RETRYING = """
+import stamina
+from allocation import config
+from allocation.entrypoints import logs
+
+logs.configure(config.load(_env_file=None))
+errors = [ConnectionError("a secret")]
+
+@stamina.retry(on=ConnectionError, wait_initial=0.001, wait_jitter=0)
+def ask(payload):
+    if errors:
+        raise errors.pop()
+
+ask("a payload")
+"""
+
 
 def environment(log_format: str | None) -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("ALLOCATION_")}
     return plain if log_format is None else plain | {"ALLOCATION_LOG_FORMAT": log_format}
 
 
-def piped(log_format: str | None = None) -> str:
+def piped(log_format: str | None = None, *, program: str = PROGRAM, level: str = "info") -> str:
     """Return what is logged into a pipe."""
     run = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment(log_format), capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        env=environment(log_format) | {"ALLOCATION_LOG_LEVEL": level},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert run.stdout == "", "that is for what a command answers"
     return run.stderr
@@ -94,3 +114,12 @@ def test_a_line_is_written_at_once_so_that_no_other_process_writes_in_between() 
     lines = written()
     assert [line["event"] for line in map(json.loads, lines)] == ["worker.batch", "worker.failed"]
     assert all(line.endswith("\n") for line in lines)
+
+
+def test_what_is_tried_again_is_told_to_who_wants_details_without_what_was_passed() -> None:
+    (line,) = parsed(piped(program=RETRYING, level="debug"))
+    assert (line["event"], line["level"], line["cause"]) == ("retry.scheduled", "debug", "ConnectionError")
+    assert str(line["callable"]).endswith("ask")
+    assert "payload" not in str(line)
+    assert "secret" not in str(line)
+    assert piped(program=RETRYING) == ""
