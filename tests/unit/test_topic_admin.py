@@ -37,8 +37,13 @@ def an_admin(monkeypatch: pytest.MonkeyPatch, code: int, *, times: int) -> topic
     return subject
 
 
-def test_a_broker_that_has_not_heard_of_its_leaders_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = an_admin(monkeypatch, confluent_kafka.KafkaError.UNKNOWN_LEADER_EPOCH, times=2)
+@pytest.mark.parametrize(
+    "code", [confluent_kafka.KafkaError.UNKNOWN_LEADER_EPOCH, confluent_kafka.KafkaError.FENCED_LEADER_EPOCH]
+)
+def test_a_broker_that_has_not_heard_of_its_leaders_yet_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    subject = an_admin(monkeypatch, code, times=2)
     assert subject.high_watermarks([AT]) == {AT: 7}
 
 

@@ -58,6 +58,10 @@ _NO_TOPIC = frozenset(
     }
 )
 
+_ANOTHER_EPOCH = frozenset(
+    {confluent_kafka.KafkaError.FENCED_LEADER_EPOCH, confluent_kafka.KafkaError.UNKNOWN_LEADER_EPOCH}
+)
+
 
 class KafkaRefused(Exception):
     """Kafka refuses something for a reason that waiting does not cure."""
@@ -68,7 +72,7 @@ class NotReady(ports.DependencyDown):
 
 
 class Behind(NotReady):
-    """A broker has not heard yet of the leader that its own metadata name: a matter of moments (KIP-320)."""
+    """A broker and the metadata differ about who leads a partition since when: a matter of moments (KIP-320)."""
 
 
 def kafka_error(exception: confluent_kafka.KafkaException) -> confluent_kafka.KafkaError:
@@ -92,6 +96,6 @@ def failure(action: str, error: confluent_kafka.KafkaError, *, servers: str) -> 
             "check that it runs there, or correct ALLOCATION_KAFKA_BOOTSTRAP_SERVERS"
         )
     if error.code() in _NOT_READY:
-        kind = Behind if error.code() == confluent_kafka.KafkaError.UNKNOWN_LEADER_EPOCH else NotReady
+        kind = Behind if error.code() in _ANOTHER_EPOCH else NotReady
         return kind(f"cannot {action}: Kafka at {servers} is not ready for it ({error.str()})")
     return KafkaRefused(f"cannot {action}: Kafka at {servers} refuses it: {error.str()} ({error.name()})")
