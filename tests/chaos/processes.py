@@ -120,3 +120,9 @@ class Part:
     def _await_stopped(self) -> None:
         state = Path(f"/proc/{self.process.pid}/stat")
         waiting.wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all that have come from it, as they are now."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(descendant for child in children for descendant in tree(int(child)))]

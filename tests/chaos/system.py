@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from allocation import config
+    from allocation import config, devstack
     from allocation.devstack import process
 
 # What an outage or a session that times out may take, on a machine with other work to do.
@@ -123,6 +125,21 @@ class System:
         """Kill a service by SIGKILL."""
         service.kill()
         self._struck_services += 1
+
+    def stand_still(self, stack: devstack.Stack, *, for_s: float) -> None:
+        """Halt all parts and services where they are for so long, as a machine does that is paused."""
+        running = [part for part in self._parts if part.is_running]
+        servers = [process for service in stack.services for process in processes.tree(service.pid)]
+        for part in running:
+            part.freeze()
+        for server in servers:
+            os.kill(server, signal.SIGSTOP)
+        self._struck_services += len(stack.services)
+        time.sleep(for_s)
+        for server in servers:
+            os.kill(server, signal.SIGCONT)
+        for part in running:
+            part.thaw()
 
     @property
     def started(self) -> int:

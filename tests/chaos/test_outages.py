@@ -86,6 +86,24 @@ def test_everything_is_killed_at_once(breakable_stack: devstack.Stack, system: s
 
 
 @pytest.mark.long
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("for_s", [6.0, 20.0])
+def test_everything_stands_still(for_s: float, breakable_stack: devstack.Stack, system: systems.System) -> None:
+    """Nobody has died, but sessions, leases and leaderships are over by the clock."""
+    commands = system.workload("mixed")
+    system.send(commands.first())
+    worker = start_both(system)
+    with system.under_load(commands):
+        for _ in range(3):
+            system.await_progress(worker, batches=3)
+            system.stand_still(breakable_stack, for_s=for_s)
+        system.await_progress(worker, batches=3)
+    system.note("all halted")
+    system.send(commands.rest())
+    system.verify()
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["at the start", "later"])
 def test_registry_is_away(when: str, breakable_stack: devstack.Stack, system: systems.System) -> None:
     """What is known already needs no registry; a schema that nobody knows is waited for, not refused."""
