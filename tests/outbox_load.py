@@ -9,19 +9,18 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
+import sqlalchemy
 
 from allocation import bootstrap, config
 from allocation.adapters.kafka import topic_specs, whole_logs
 from allocation.adapters.kafka import topics as kafka_topics
-from allocation.adapters.postgres import dedicated, notifications, schema
+from allocation.adapters.postgres import dedicated, notifications, schema, tables
 from tests import databases, meanwhile, waiting
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
-
-    import sqlalchemy
 
     from allocation import devstack
 
@@ -79,6 +78,12 @@ class Load:
         """Return how many rows wait."""
         with self.database.connect() as connection:
             return int(connection.exec_driver_sql("SELECT count(*) FROM outbox").scalar_one())
+
+    def owner_pid(self) -> int | None:
+        """Return the process id of the relay that has the lease, or had it last and was killed."""
+        with self.database.connect() as connection:
+            owner = connection.scalar(sqlalchemy.select(tables.leases.c.owner))
+        return None if owner is None else int(owner.split(":")[1])
 
     def wait_until_sent(self) -> None:
         """Wait until the outbox is empty."""

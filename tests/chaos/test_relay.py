@@ -10,9 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import sqlalchemy
 
-from allocation.adapters.postgres import tables
 from allocation.service_layer import kill_points
 from tests import outbox_load, waiting
 from tests.e2e import parts
@@ -41,13 +39,6 @@ def finish(load: Load, cell: matrix.Row, *, reached: str, kills: int) -> None:
         assert relay.stop() == 0
     load.check_published()
     cell.workload, cell.reached, cell.kills, cell.violations = "rows of 40 skus", reached, kills, 0
-
-
-def owner_pid(load: Load) -> int | None:
-    """Return the process id of the relay that holds the lease."""
-    with load.database.connect() as connection:
-        owner = connection.scalar(sqlalchemy.select(tables.leases.c.owner))
-    return None if owner is None else int(owner.split(":")[1])
 
 
 KILL_POINTS = (
@@ -122,10 +113,10 @@ def test_a_relay_that_sleeps_and_wakes_up_after_another_took_over_loses_and_repe
         waiting.wait_until(lambda: bool(one.said and other.said), deadline_s=30)
         while time.monotonic() < end:
             threading.Event().wait(chance.uniform(0, 0.3))
-            sleeper = owner_pid(installation)
+            sleeper = installation.owner_pid()
             assert sleeper is not None
             os.kill(sleeper, signal.SIGSTOP)
-            waiting.wait_until(lambda: owner_pid(installation) in pids - {sleeper}, deadline_s=30)  # noqa: B023 - called at once
+            waiting.wait_until(lambda: installation.owner_pid() in pids - {sleeper}, deadline_s=30)  # noqa: B023 - called at once
             os.kill(sleeper, signal.SIGCONT)
             halts += 1
         assert one.stop() == 0
