@@ -129,7 +129,7 @@ class System:
     def stand_still(self, stack: devstack.Stack, *, for_s: float) -> None:
         """Halt all parts and services where they are for so long, as a machine does that is paused."""
         running = [part for part in self._parts if part.is_running]
-        servers = [process for service in stack.services for process in processes.tree(service.pid)]
+        servers = [pid for service in stack.services for pid in processes.tree(service.pid)]
         for part in running:
             part.freeze()
         for server in servers:

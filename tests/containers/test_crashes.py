@@ -28,7 +28,6 @@ def test_commands_sent_while_the_worker_is_dead_are_handled_when_it_is_back(
     assert system.call("GET", f"/commands/{answer.json()['commandid']}").status_code == 200
 
 
-@pytest.mark.timeout(300)
 def test_everything_killed_and_started_again_goes_on_with_its_data(unique: str, kafka_events: events.Reader) -> None:
     sku, ref, before, after = f"SOFA-{unique}", f"batch-{unique}", f"before-{unique}", f"after-{unique}"
     system.post("/add_batch", ref=ref, sku=sku, qty=10, eta=None)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 CASES = ("book", "limit", "ours", "latency at 50/s, ours", "reallocation storm", "relay alone", "replay")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.long
 def test_each_kind_of_measurement_runs_and_counts_right(endpoints: devstack.Endpoints) -> None:
     sizes = options.SMOKE

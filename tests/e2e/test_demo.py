@@ -21,10 +21,8 @@ from tests.e2e import parts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
 # Cold, it fetches the services as well.
-pytestmark = pytest.mark.timeout(300)
-
-
 @contextlib.contextmanager
 def demo(directory: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """Run it in the directory, with surroundings that would break it if it took any notice."""

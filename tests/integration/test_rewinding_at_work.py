@@ -152,7 +152,6 @@ def test_workers_make_room_for_a_rewind_and_do_nothing_twice(
     assert replaying.audited(given) == ["replay.rewound"] * len([line for line in done if line["position"]])
 
 
-@pytest.mark.timeout(300)  # it takes half a minute on a machine that has nothing else to do
 def test_whoever_stays_in_the_group_is_named_and_workers_come_back_also_when_the_command_is_killed(
     installation: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,8 +30,6 @@ CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM p
 CREATE TRIGGER be_slow BEFORE INSERT ON order_lines FOR EACH ROW EXECUTE FUNCTION be_slow()
 """
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def installed(settings: config.Settings, tmp_path: Path) -> Iterator[Callable[..., watched.Watched]]:

@@ -40,7 +40,6 @@ SECRETS = (
 ROLE = "allocation_app"
 
 
-@pytest.mark.timeout(300)
 def test_deploy_upgrade_and_with_enough_time_go_back(
     host: hosts.Host, tables: sqlalchemy.Engine, tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:

@@ -153,7 +153,6 @@ def a_redis_user(settings: config.Settings) -> Iterator[str]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_every_secret_of_the_other_services(world: World, settings: config.Settings) -> None:
     change_redis(world, settings)
     change_registry(world, settings)
